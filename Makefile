@@ -1,0 +1,37 @@
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-all check bench clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(READY)  ## make .venv and install this checkout in it, with all that development needs
+
+$(READY): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+demo: $(READY)  ## train a small network and write its report under runs/
+	$(BIN)/rnnjax run demo --root runs
+
+test: $(READY)  ## run the fast tests
+	$(BIN)/python -m pytest -q -m "not slow and not gpu" -n 2
+
+test-all: $(READY)  ## run every test, the slow ones too
+	$(BIN)/python -m pytest -q -n 2
+
+check: $(READY)  ## lint, formatting and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+
+bench: $(READY)  ## run the benchmarks
+	$(BIN)/python -m rnnjax.benchmarks
+
+clean:  ## remove .venv, caches and builds; runs/ stays
+	rm -rf .venv build dist .pytest_cache .ruff_cache
+	find rnnjax experiments benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Benchmarks: one file a question, run with `python -m rnnjax.benchmarks`."""

@@ -1,0 +1,1 @@
+"""Other libraries answering the same questions: one file a peer."""

@@ -1,0 +1,1 @@
+"""Studies: one short file each, plain data, run by name with `rnnjax run NAME`."""
