@@ -1,0 +1,60 @@
+"""All steps at once, in logarithmic depth, for cells whose step is affine in the state: ``h = a h + b``.
+
+Two steps compose to one, ``(a2, b2) (a1, b1) = (a2 a1, a2 b1 + b2)``, so ``lax.associative_scan`` computes every state in
+parallel (Blelloch 1990; Martin & Cundy 2018). A masked step is ``(1, 0)``, a reset ``(0, a h_initial + b)``.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax.sequence import (
+    Operands,
+    Program,
+    Result,
+    input_items,
+    input_part,
+    masked_outputs,
+    naming,
+    split,
+)
+
+
+def refuse(program: Program, operands: Operands) -> str | None:
+    """Why this request cannot run in parallel over time, if so."""
+    if not program.cell.linear:
+        return "its step is not affine in the state"
+    if any(field in program.cell.state for field, _ in program.edits):
+        return "an edit of the state makes the step depend on the steps before it"
+    steps, constants = operands.steps, operands.constants
+    if steps.zone is not None or constants.zone_rate is not None:
+        return "zoneout mixes the state before the step into the state after it"
+    return "truncation stops the gradient between steps" if steps.cut is not None else None
+
+
+def run(program: Program, operands: Operands) -> Result:
+    """Computes the sequence; see `rnnjax.executors`."""
+    cell, steps, constants = program.cell, operands.steps, operands.constants
+    (field,) = cell.state
+    x = split(input_part(operands.source, input_items(operands.source)), cell.gate_widths("input"))
+    seen = {f"input.{gate}": value for gate, value in x.items() if f"input.{gate}" in program.record}
+    edited = tuple(None if when is None else when[:, None, None] for when in steps.edited)
+    a, b = cell.affine(constants.small, x, naming(program, constants, edited, seen))
+    if steps.reset is not None:
+        reset = steps.reset[..., None]
+        a, b = jnp.where(reset, 0, a), jnp.where(reset, a * constants.initial[field] + b, b)
+    if steps.mask is not None:
+        mask = steps.mask[..., None]
+        a, b = jnp.where(mask, a, 1), jnp.where(mask, b, 0)
+        seen = {name: jnp.where(mask, value, 0) for name, value in seen.items()}
+    first, last = (-1, 0) if program.reverse else (0, -1)
+    b = b.at[first].add(a[first] * operands.state[field])
+
+    def combine(earlier, later):
+        return later[0] * earlier[0], later[0] * earlier[1] + later[1]
+
+    _, hidden = jax.lax.associative_scan(combine, (a, b), reverse=program.reverse)
+    if field in program.record:
+        seen[field] = hidden
+    return Result(masked_outputs(hidden, steps.mask), {field: hidden[last]}, jax.lax.stop_gradient(seen))

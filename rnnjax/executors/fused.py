@@ -1,0 +1,256 @@
+"""One gradient for the whole sequence, for any cell.
+
+Forward, the loop stores the states and the recurrent products (for gates that need only the sum of input part and
+product, that sum alone). Backward, a loop in the other direction replays the pointwise part of each step from them, with
+``dot`` giving back its stored result, and emits the gradient by every product; the gradients of all kernels are large
+matrix products after it. So the backward loop holds one matrix product a product of the cell, none for the weights.
+
+Compared with differentiating the scan: nothing is stored but states and products (an LSTM: 6 columns a row instead of
+11), and the gradients of the kernels are not accumulated step by step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax.cells import Cell
+from rnnjax.notation import State
+from rnnjax.sequence import (
+    RECURRENT_PRODUCTS,
+    Constants,
+    Lookup,
+    Operands,
+    Program,
+    Projected,
+    Result,
+    composed_step,
+    input_items,
+    input_part,
+    lookup_gradient,
+    masked_outputs,
+    matmul,
+    pack,
+    split,
+)
+
+
+def refuse(program: Program, operands: Operands) -> str | None:
+    """Never: every request has a gradient of this form (forward mode alone needs `scan`)."""
+    return None
+
+
+def run(program: Program, operands: Operands) -> Result:
+    """Computes the sequence; see `rnnjax.executors`. Reverse mode only."""
+    return _run(program, operands)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _run(program: Program, operands: Operands) -> Result:
+    states, _, final, recorded = _loop(program, operands, store=False)
+    return Result(masked_outputs(states[program.cell.output], operands.steps.mask), final, recorded)
+
+
+def _forward(program: Program, operands: Operands):
+    states, stored, final, recorded = _loop(program, operands, store=True)
+    outputs = masked_outputs(states[program.cell.output], operands.steps.mask)
+    return Result(outputs, final, recorded), (operands, states, stored)
+
+
+def _loop(program: Program, operands: Operands, *, store: bool):
+    """The forward loop: states and stored products of every step, final state, records."""
+    cell, source = program.cell, operands.source
+    widths = cell.gate_widths("input")
+
+    def step(state, item):
+        inputs, steps = item
+        x = input_part(source, inputs)
+        sums, rest = {"packed": x}, {}
+
+        def product(name, operand, mask, before):
+            operand = operand if mask is None else operand * mask
+            q = matmul(cell, operand, operands.kernels[name])
+            sums["packed"] = _add_summed(cell, name, sums["packed"], q)
+            gates = split(q, cell.gate_widths(name))
+            if kept := _unsummed(cell, name):
+                rest[name] = pack(gates, kept)
+            return gates
+
+        after, seen = composed_step(program, operands.constants, state, split(x, widths), steps, product)
+        if not store:
+            return after, ({cell.output: after[cell.output]}, None, seen)
+        stored = None if program.remat else (sums["packed"] if cell.summed else None, rest)
+        return after, (after, stored, seen)
+
+    final, (states, stored, recorded) = jax.lax.scan(
+        step,
+        jax.tree.map(jnp.asarray, operands.state),
+        (input_items(source), operands.steps),
+        reverse=program.reverse,
+        unroll=program.unroll,
+    )
+    return states, stored, final, recorded
+
+
+def _unsummed(cell: Cell, product: str) -> dict[str, int]:
+    """The gates of `product` that cannot be stored as a sum with the input part."""
+    return {gate: width for gate, width in cell.gate_widths(product).items() if gate not in cell.summed}
+
+
+def _add_summed(cell: Cell, product: str, packed: jax.Array, q: jax.Array) -> jax.Array:
+    """Adds the summed gates of a product to the packed input part."""
+    inputs, gates = cell.gate_widths("input"), cell.gate_widths(product)
+    summed = [gate for gate in gates if gate in cell.summed and gate in inputs]
+    if not summed:
+        return packed
+    if list(inputs) == summed:
+        return packed + q
+    parts, added = split(packed, inputs), split(q, gates)
+    return pack({gate: parts[gate] + added[gate] if gate in summed else parts[gate] for gate in inputs}, inputs)
+
+
+@dataclasses.dataclass(frozen=True)
+class _ProductRule:
+    """The static half of `_known_product`."""
+
+    program: Program
+    name: str
+
+    def value(self, operand, mask, kernel, known):
+        if not self.program.remat:
+            return known
+        operand = operand if mask is None else operand * mask
+        q = matmul(self.program.cell, operand, kernel)
+        return jax.tree.map(jnp.add, known, split(q, self.program.cell.gate_widths(self.name)))
+
+    def operand_gradient(self, gradient, mask, kernel):
+        cell = self.program.cell
+        back = matmul(cell, pack(gradient, cell.gate_widths(self.name)), kernel.T)
+        return back if mask is None else back * mask
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _known_product(rule: _ProductRule, operand, mask, kernel, known):
+    """A product inside a replayed step: `known` (its gates by name), to which a recomputed product is added.
+
+    Its gradient goes to `known`, where the loop picks it up, and through the kernel to the operand.
+    """
+    return rule.value(operand, mask, kernel, known)
+
+
+def _known_product_forward(rule, operand, mask, kernel, known):
+    return rule.value(operand, mask, kernel, known), (mask, kernel)
+
+
+def _known_product_backward(rule, residuals, gradient):
+    return rule.operand_gradient(gradient, *residuals), None, None, gradient
+
+
+_known_product.defvjp(_known_product_forward, _known_product_backward)
+
+
+def _backward(program: Program, residuals, gradients: Result):
+    operands, states, stored = residuals
+    cell, steps = program.cell, operands.steps
+    silent = dataclasses.replace(program, record=())
+    widths = cell.gate_widths("input")
+    packed, rest = (None, {}) if stored is None else stored
+    before = _states_before(program, operands.state, states)
+    shared = (operands.constants.small, operands.constants.initial if steps.reset is not None else {})
+    of_state: dict[str, str] = {}
+
+    def step(carry, item):
+        d_state, d_shared = carry
+        state, x, q, here, d_hidden = item
+        x = split(input_part(operands.source, x) if packed is None else x, widths)
+        known = {
+            name: {
+                **{gate: jnp.zeros((d_hidden.shape[0], w), cell.state_dtype) for gate, w in cell.gate_widths(name).items()},
+                **(split(q[name], _unsummed(cell, name)) if name in q else {}),
+            }
+            for name in cell.products
+        }
+
+        def replay(state, x, known, shared):
+            small, initial = shared
+            constants = operands.constants._replace(small=small, initial=initial or operands.constants.initial)
+            emitted = {}
+
+            def product(name, operand, mask, seen_state):
+                field = next((key for key, value in seen_state.items() if value is operand), None)
+                if field is None:
+                    emitted[name] = operand
+                else:
+                    of_state[name] = field
+                return _known_product(_ProductRule(silent, name), operand, mask, operands.kernels[name], known[name])
+
+            after, _ = composed_step(silent, constants, state, x, here, product)
+            return after, emitted
+
+        after, pull, emitted = jax.vjp(replay, state, x, known, shared, has_aux=True)
+        d_state = {**d_state, cell.output: d_state[cell.output] + d_hidden}
+        d_state, d_x, d_known, d_new = pull({name: d_state[name].astype(after[name].dtype) for name in after})
+        d_rest = {
+            name: pack(d_known[name], cell.gate_widths(name))
+            for name in cell.products
+            if not _is_input_gradient(cell, name)
+        }
+        return (d_state, jax.tree.map(jnp.add, d_shared, d_new)), (pack(d_x, widths), d_rest, emitted)
+
+    d_hidden = masked_outputs(gradients.outputs, steps.mask)
+    carry = (gradients.state, jax.tree.map(jnp.zeros_like, shared))
+    items = (before, input_items(operands.source) if packed is None else packed, rest, steps, d_hidden)
+    (d_state, (d_small, d_initial)), (d_x, d_rest, emitted) = jax.lax.scan(
+        step, carry, items, reverse=not program.reverse, unroll=program.unroll
+    )
+    stepped_from = _after_reset(operands, before)
+    d_kernels = {
+        name: _kernel_gradient(
+            cell,
+            emitted[name] if name in emitted else stepped_from[of_state[name]],
+            operands.constants.recurrent_mask if name in RECURRENT_PRODUCTS else None,
+            d_x if _is_input_gradient(cell, name) else d_rest[name],
+        )
+        for name in cell.products
+    }
+    if isinstance(operands.source, Lookup):
+        tokens, rows = operands.source
+        d_source = Lookup(None, lookup_gradient(tokens, d_x, rows.shape[0]))  # type: ignore[arg-type]
+    else:
+        d_source = Projected(d_x)
+    d_kernels = jax.tree.map(lambda d, kernel: d.astype(kernel.dtype), d_kernels, operands.kernels)
+    constants = Constants(d_small, d_initial or None)  # type: ignore[arg-type]
+    return (Operands(d_source, d_kernels, constants, d_state, None),)  # type: ignore[arg-type]
+
+
+_run.defvjp(_forward, _backward)
+
+
+def _is_input_gradient(cell: Cell, product: str) -> bool:
+    """Whether the gradient by a product is the gradient by the packed input part."""
+    return list(cell.gate_widths(product)) == [gate for gate in cell.gates if gate in cell.summed] == list(cell.gates)
+
+
+def _states_before(program: Program, initial: State, states: State) -> State:
+    """The state before each step, from the states after them."""
+    if program.reverse:
+        return {name: jnp.concatenate([values[1:], initial[name][None]]) for name, values in states.items()}
+    return {name: jnp.concatenate([initial[name][None], values[:-1]]) for name, values in states.items()}
+
+
+def _after_reset(operands: Operands, before: State) -> State:
+    """The state that each step began with, once its reset had acted."""
+    reset, initial = operands.steps.reset, operands.constants.initial
+    if reset is None:
+        return before
+    return {name: jnp.where(reset[..., None], initial[name], values) for name, values in before.items()}
+
+
+def _kernel_gradient(cell: Cell, operand: jax.Array, mask: jax.Array | None, gradient: jax.Array) -> jax.Array:
+    """Sum over time and batch of operand times gradient, as one product: ``[operand, gates]``."""
+    operand = operand if mask is None else operand * mask
+    operand, gradient = (v.reshape(-1, v.shape[-1]) for v in (operand, gradient))
+    return matmul(cell, operand.T, gradient)

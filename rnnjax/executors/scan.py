@@ -1,0 +1,47 @@
+"""Plain ``lax.scan`` over the composed step, differentiated by JAX: the reference, and forward mode's executor."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax.sequence import (
+    Operands,
+    Program,
+    Result,
+    composed_step,
+    input_items,
+    input_part,
+    masked_outputs,
+    matmul,
+    split,
+)
+
+
+def refuse(program: Program, operands: Operands) -> str | None:
+    """Never: every request can be scanned."""
+    return None
+
+
+def run(program: Program, operands: Operands) -> Result:
+    """Computes the sequence; see `rnnjax.executors`."""
+    cell, source = program.cell, operands.source
+
+    def product(name, operand, mask, before):
+        operand = operand if mask is None else operand * mask
+        return split(matmul(cell, operand, operands.kernels[name]), cell.gate_widths(name))
+
+    def step(state, item):
+        inputs, steps = item
+        x = split(input_part(source, inputs), cell.gate_widths("input"))
+        after, seen = composed_step(program, operands.constants, state, x, steps, product)
+        return after, (after[cell.output], seen)
+
+    state, (hidden, recorded) = jax.lax.scan(
+        jax.checkpoint(step) if program.remat else step,
+        jax.tree.map(jnp.asarray, operands.state),
+        (input_items(source), operands.steps),
+        reverse=program.reverse,
+        unroll=program.unroll,
+    )
+    return Result(masked_outputs(hidden, operands.steps.mask), state, recorded)

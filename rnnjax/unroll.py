@@ -1,0 +1,292 @@
+"""The one driver over time: puts a request together, lets an executor compute it, and hands the result back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax.cells import Cell, Structure, Weights, lookup
+from rnnjax.config import InputError
+from rnnjax.executors import EXECUTORS, Plan, choose
+from rnnjax.sequence import (
+    Constants,
+    Edit,
+    Lookup,
+    Operands,
+    Program,
+    Projected,
+    Result,
+    Steps,
+    field_width,
+    input_items,
+    matmul,
+    recordable,
+    selection,
+)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Unrolled:
+    """What `unroll` gives.
+
+    Attributes:
+      outputs: ``[batch, time, units]`` (or time-major, if asked for); zero at masked steps.
+      state: the state after the last valid step of each row, by field, each ``[batch, units]``.
+      recorded: what was recorded, by name, laid out like `outputs`: index *t* is the value at input *t*, states being
+        those after it. Masked steps show the carried state, and zero for everything else. No gradient flows through it.
+      plan: which executor ran, and why the others did not.
+    """
+
+    outputs: jax.Array
+    state: dict[str, jax.Array]
+    recorded: dict[str, jax.Array]
+    plan: Plan = dataclasses.field(metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Embedded:
+    """Symbols and what each is embedded as: an input whose product with the input kernel is a table lookup.
+
+    Attributes:
+      tokens: indices of symbols, ``[batch, time]``.
+      table: ``[vocab, input]``.
+    """
+
+    tokens: jax.Array
+    table: jax.Array
+
+
+def unroll(
+    cell: Cell,
+    inputs: jax.Array | Embedded,
+    *,
+    state: Mapping[str, jax.Array] | None = None,
+    lengths: jax.Array | None = None,
+    mask: jax.Array | None = None,
+    reset: jax.Array | None = None,
+    initial: Mapping[str, jax.Array] | None = None,
+    reverse: bool = False,
+    record: Sequence[str] = (),
+    edit: Edit | Sequence[Edit] | None = None,
+    key: jax.Array | None = None,
+    recurrent_dropout: Any = None,
+    zoneout: Mapping[str, Any] | None = None,
+    truncate: int | None = None,
+    executor: str = "auto",
+    remat: str | int | None = None,
+    unroll: int = 1,
+    time_major: bool = False,
+) -> Unrolled:
+    """Runs a cell over sequences.
+
+    Args:
+      cell: the cell, with its weights.
+      inputs: ``[batch, time, input]``; or indices of symbols ``[batch, time]``, standing for one-hot rows; or `Embedded`.
+
+    Other arguments:
+      state: the state before the first step, by field, each ``[batch, units]``; `initial` if None.
+      lengths: valid steps of each row, ``[batch]``; steps beyond do not exist.
+      mask: which steps exist, ``[batch, time]``. A step that does not exist carries the state through unchanged (a reset
+        on it included) and outputs zero. With `lengths`, both must hold.
+      reset: rows that start anew before a step, ``[batch, time]``, in the order of processing (with `reverse`, that is
+        after the step to the right).
+      initial: what a reset returns a row to; zero if None.
+      reverse: whether to go from the last step to the first. Outputs stay where their inputs are.
+      record: names of quantities to record: states, gates, and gates of a product as `recurrent.i` or `input.i`.
+      edit: changes inside the loop; see `clamp` and `scale`.
+      key: randomness for dropout and zoneout; None means evaluation.
+      recurrent_dropout: rate at which units of the recurrent operand are dropped, one mask for all steps (Gal &
+        Ghahramani 2016). A number, which may be traced.
+      zoneout: rate by field of the state at which units keep their old value (Krueger et al. 2017); in evaluation, the
+        expectation.
+      truncate: steps after which the gradient is cut (truncated backpropagation through time); the state goes on.
+      executor: `auto`, or a name of `EXECUTORS`.
+      remat: what the backward pass computes again to save memory: None (pointwise parts at most), `step` (products too, so that
+        only states are stored), or a number of steps (whole segments, so that only the states between them are).
+      unroll: steps of the loop laid out side by side in the program.
+      time_major: whether inputs, masks and results are ``[time, batch, ...]``.
+
+    Returns:
+      Outputs, final state, records and plan; see `Unrolled`. A row of length 0 returns its initial state and zeros.
+
+    Raises:
+      InputError: shapes that do not fit together, or a name that the cell does not have.
+    """
+    edits = (edit,) if isinstance(edit, Edit) else tuple(edit or ())
+    table = inputs.table if isinstance(inputs, Embedded) else None
+    values = inputs.tokens if isinstance(inputs, Embedded) else jnp.asarray(inputs)
+    _check_inputs(cell, values, table)
+    if not time_major:
+        values, mask, reset = (None if v is None else jnp.swapaxes(v, 0, 1) for v in (values, mask, reset))
+    time, batch = values.shape[:2]
+    initial = cell.initial_state(batch) if initial is None else _checked_state(cell, initial, batch)
+    weights = cell.weights()
+    program = Program(
+        Structure(cell),
+        tuple(dict.fromkeys(record)),
+        tuple((e.field, e.kind) for e in edits),
+        reverse,
+        remat == "step",
+        unroll,
+    )
+    _check_names(cell, program)
+    steps = Steps(
+        mask=_valid(mask, lengths, time, batch),
+        reset=_checked_steps(reset, time, batch, "reset"),
+        cut=None if truncate is None else _cuts(time, truncate, reverse),
+        edited=tuple(selection(e.time, time, "time") for e in edits),
+    )
+    constants = Constants(
+        weights.small,
+        initial,
+        edits=tuple((selection(e.units, field_width(cell, e.field), "units"), e.value) for e in edits),
+    )
+    constants, steps = _with_noise(cell, constants, steps, key, recurrent_dropout, zoneout, time, batch)
+    start = _checked_state(cell, state, batch) if state is not None else initial
+    operands = Operands(_project(cell, weights, values, table), weights.kernels, constants, start, steps)
+    plan = choose(program, operands, executor)
+    run = EXECUTORS[plan.executor].run
+    run = partial(EXECUTORS[plan.executor].run, program)
+    segmented = isinstance(remat, int) and remat < time
+    result = _in_segments(run, operands, remat, program.reverse) if segmented else run(operands)
+    outputs, recorded = result.outputs, result.recorded
+    if not time_major:
+        outputs = jnp.swapaxes(outputs, 0, 1)
+        recorded = {name: jnp.swapaxes(value, 0, 1) for name, value in recorded.items()}
+    return Unrolled(outputs, result.state, recorded, plan)
+
+
+def _project(cell: Cell, weights: Weights, values: jax.Array, table: jax.Array | None) -> Projected | Lookup:
+    """The input part of every gate: one product for the whole sequence, or a row a symbol where symbols are fewer."""
+
+    def project(operand):
+        x = matmul(cell, operand, weights.input_kernel)
+        return x if weights.bias is None else x + weights.bias.astype(x.dtype)
+
+    if table is not None:
+        few = table.shape[0] <= values.size
+        return Lookup(values, project(table)) if few else Projected(project(table[values]))
+    if jnp.issubdtype(values.dtype, jnp.integer):
+        return Lookup(values, project(jnp.eye(cell.input)))
+    return Projected(project(values))
+
+
+def _in_segments(run: Callable[[Operands], Result], operands: Operands, length: int, reverse: bool) -> Result:
+    """Runs segments of `length` steps, storing for the backward pass only the states between them."""
+    source = operands.source
+    lookup = isinstance(source, Lookup)
+
+    @jax.checkpoint
+    def segment(state, piece):
+        items, steps = piece
+        part = source._replace(tokens=items) if lookup else Projected(items)
+        result = run(operands._replace(source=part, state=state, steps=steps))
+        return result.state, (result.outputs, result.recorded)
+
+    scanned = (input_items(source), operands.steps)
+    time = scanned[0].shape[0]
+    edge = time % length
+    start = edge if reverse else 0
+    whole = jax.tree.map(lambda v: v[start : start + time - edge].reshape(-1, length, *v.shape[1:]), scanned)
+    state, found = jax.lax.scan(segment, operands.state, whole, reverse=reverse)
+    found = jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:]), found)
+    if edge:
+        rest = jax.tree.map(lambda v: v[:edge] if reverse else v[time - edge :], scanned)
+        state, last = segment(state, rest)
+        pair = (last, found) if reverse else (found, last)
+        found = jax.tree.map(lambda *parts: jnp.concatenate(parts), *pair)
+    outputs, recorded = found
+    return Result(outputs, state, recorded)
+
+
+def _cuts(time: int, truncate: int, reverse: bool) -> jax.Array:
+    """Where the gradient is stopped: before every `truncate`-th step in the order of processing, the first excepted."""
+    if truncate < 1:
+        raise InputError(f"truncate={truncate}", "in unroll", "give the number of steps, at least 1")
+    position = jnp.arange(time)
+    position = position[::-1] if reverse else position
+    return (position % truncate == 0) & (position > 0)
+
+
+def _with_noise(
+    cell: Cell, constants: Constants, steps: Steps, key: jax.Array | None, dropout: Any, zoneout: Any, time: int, batch: int
+) -> tuple[Constants, Steps]:
+    """Draws the masks of recurrent dropout and zoneout; without a key, zoneout acts by its expectation."""
+    for field in zoneout or {}:
+        lookup(cell.widths, field, f"state of {type(cell).__name__}")
+    if key is None:
+        return (constants._replace(zone_rate=dict(zoneout)) if zoneout else constants), steps
+    dropout_key, zone_key = jax.random.split(key)
+    if dropout is not None:
+        constants = constants._replace(
+            recurrent_mask=dropout_mask(dropout_key, dropout, (batch, cell.widths[cell.output]), cell.state_dtype)
+        )
+    if zoneout:
+        zone = {
+            field: jax.random.bernoulli(jax.random.fold_in(zone_key, k), rate, (time, batch, cell.widths[field]))
+            for k, (field, rate) in enumerate(sorted(zoneout.items()))
+        }
+        steps = steps._replace(zone=zone)
+    return constants, steps
+
+
+def dropout_mask(key: jax.Array, rate: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    """Zeros at `rate`, and elsewhere what keeps the mean at one. `rate` may be traced, and may be 0 or 1."""
+    keep = jax.random.bernoulli(key, 1 - rate, shape)
+    return jnp.where(keep, 1 / jnp.maximum(1 - rate, jnp.finfo(dtype).tiny), 0).astype(dtype)
+
+
+def _valid(mask, lengths, time: int, batch: int) -> jax.Array | None:
+    """The steps that exist, ``[time, batch]``."""
+    mask = _checked_steps(mask, time, batch, "mask")
+    if lengths is None:
+        return mask
+    lengths = jnp.asarray(lengths)
+    if lengths.shape != (batch,):
+        raise InputError(f"lengths of shape {lengths.shape}", "in unroll", f"give one a row: ({batch},)")
+    within = jnp.arange(time)[:, None] < lengths
+    return within if mask is None else mask & within
+
+
+def _checked_steps(value, time: int, batch: int, name: str) -> jax.Array | None:
+    if value is not None and value.shape != (time, batch):
+        raise InputError(
+            f"{name} for {value.shape[0]} steps of {value.shape[1:]} rows", "in unroll", f"inputs have {time} of {batch}"
+        )
+    return None if value is None else jnp.asarray(value, bool)
+
+
+def _checked_state(cell: Cell, state: Mapping[str, jax.Array], batch: int) -> dict[str, jax.Array]:
+    expected = {field: (batch, width) for field, width in cell.widths.items()}
+    found = {field: jnp.shape(value) for field, value in state.items()}
+    if found != expected:
+        raise InputError(f"a state of {found}", f"in unroll of {type(cell).__name__}", f"give {expected}")
+    return {field: jnp.asarray(state[field], cell.state_dtype) for field in cell.state}
+
+
+def _check_inputs(cell: Cell, values: jax.Array, table: jax.Array | None) -> None:
+    symbols = jnp.issubdtype(values.dtype, jnp.integer)
+    name = type(cell).__name__
+    if values.ndim != (2 if symbols else 3):
+        raise InputError(
+            f"inputs of shape {values.shape} and type {values.dtype}",
+            f"in unroll of {name}",
+            "give numbers [batch, time, input], or symbols as integers [batch, time]",
+        )
+    width = cell.input if table is None and symbols else (values if table is None else table).shape[-1]
+    if width != cell.input:
+        raise InputError(f"inputs of {width} features", f"in unroll of {name}", f"this cell was made for {cell.input}")
+
+
+def _check_names(cell: Cell, program: Program) -> None:
+    editable = tuple(dict.fromkeys((*cell.fields, *cell.state)))
+    wanted = [(n, recordable(cell)) for n in program.record] + [(field, editable) for field, _ in program.edits]
+    for name, known in wanted:
+        lookup(dict.fromkeys(known), name, f"quantity of {type(cell).__name__}")
