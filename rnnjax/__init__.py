@@ -1,0 +1,107 @@
+"""rnnjax: an experiment engine for recurrent networks on JAX.
+
+>>> import rnnjax as rx
+>>> run = rx.run(rx.load("shakespeare/demo"))
+>>> run.sample(["ROMEO:"], temperature=0.5)
+
+Names are imported when they are first used, so that ``import rnnjax`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rnnjax import cells, figures, layers, tasks
+    from rnnjax.config import InputError
+    from rnnjax.experiment import Experiment, RecordConfig, load, presets
+    from rnnjax.generate import SampleConfig, generate
+    from rnnjax.layers import (
+        Bidirectional,
+        EncoderDecoder,
+        ModelConfig,
+        Recurrent,
+        SequenceModel,
+        Stack,
+    )
+    from rnnjax.run import Interrupted, NonFinite, Run, resume, run
+    from rnnjax.run import open_run as open
+    from rnnjax.sequence import clamp, scale
+    from rnnjax.train import TrainConfig
+    from rnnjax.unroll import Embedded, Unrolled, unroll
+
+_MODULES = ("cells", "figures", "layers", "tasks")
+_HOMES = {
+    "InputError": "config",
+    "Experiment": "experiment",
+    "RecordConfig": "experiment",
+    "load": "experiment",
+    "presets": "experiment",
+    "SampleConfig": "generate",
+    "generate": "generate",
+    "Bidirectional": "layers",
+    "EncoderDecoder": "layers",
+    "ModelConfig": "layers",
+    "Recurrent": "layers",
+    "SequenceModel": "layers",
+    "Stack": "layers",
+    "Interrupted": "run",
+    "NonFinite": "run",
+    "Run": "run",
+    "resume": "run",
+    "run": "run",
+    "open": "run",
+    "clamp": "sequence",
+    "scale": "sequence",
+    "TrainConfig": "train",
+    "Embedded": "unroll",
+    "Unrolled": "unroll",
+    "unroll": "unroll",
+}
+
+__all__ = [
+    "Bidirectional",
+    "Embedded",
+    "EncoderDecoder",
+    "Experiment",
+    "InputError",
+    "Interrupted",
+    "ModelConfig",
+    "NonFinite",
+    "RecordConfig",
+    "Recurrent",
+    "Run",
+    "SampleConfig",
+    "SequenceModel",
+    "Stack",
+    "TrainConfig",
+    "Unrolled",
+    "cells",
+    "clamp",
+    "figures",
+    "generate",
+    "layers",
+    "load",
+    "open",
+    "presets",
+    "resume",
+    "run",
+    "scale",
+    "tasks",
+    "unroll",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"rnnjax.{name}")
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"rnnjax.{_HOMES[name]}"), "open_run" if name == "open" else name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'rnnjax' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -510,9 +510,7 @@ class ProjectedLSTM(Cell):
     state = ("c", "h")
     small: ClassVar = {"projection_kernel": (("units", "output"), "glorot_uniform")}
 
-    def __init__(
-        self, input: int, units: int, *, projection: int | None = None, rngs: nnx.Rngs, **options: Any
-    ):
+    def __init__(self, input: int, units: int, *, projection: int | None = None, rngs: nnx.Rngs, **options: Any):
         width = projection or max(1, units // 2)
         super().__init__(input, units, output_width=width, rngs=rngs, **options)
 
@@ -548,6 +546,73 @@ class MinGRU(Cell):
     def step(self, w, s, x, dot, at):  # noqa: D102
         a, b = self.affine(w, x, at)
         return {"h": at("h", a * s["h"] + b)}
+
+
+class FeedBack(Cell):
+    """A cell that reads its own last answer: a decoder running freely, as one composite step.
+
+    Every step multiplies the last answer by the input kernel and the new state by the readout, both inside the loop.
+    The inner cell's input is what comes from outside (the first ``cell.input - vocab`` features; possibly none),
+    followed by the answer fed back. It holds no weights but those of the two modules it is made of, so that the same
+    modules can be trained with the right answers fed in (teacher forcing) and run freely afterwards.
+
+    Args:
+      cell: the inner cell; its last `vocab` inputs are the answer.
+      readout: a linear layer from the cell's output to ``vocab`` logits.
+      feed: what is fed back: the likeliest symbol as a one-hot row (`greedy`, no gradient), or the `probabilities`.
+
+    State: that of the cell, `logits` (the output) and `y` (what is fed back; zero before the first answer).
+
+    Raises:
+      InputError: the cell has fewer inputs than there are symbols, or `feed` is neither of the two.
+    """
+
+    output = "logits"
+
+    def __init__(self, cell: Cell, readout: nnx.Linear, *, feed: str = "greedy"):
+        self.cell, self.readout = cell, readout
+        self.vocab = readout.out_features
+        if cell.input < self.vocab:
+            raise InputError(
+                f"a cell of {cell.input} inputs",
+                "in cells.FeedBack",
+                f"give it at least {self.vocab}, one a symbol",
+            )
+        self.feed = lookup({"greedy": "greedy", "probabilities": "probabilities"}, feed, "feed")
+        self.input, self.units, self.dtype = cell.input - self.vocab, cell.units, cell.dtype
+        self.gates, self.summed = cell.gates, cell.summed
+        self.fields, self.state = (*cell.fields, "logits", "y"), (*cell.state, "logits", "y")
+        self.reduces_units = cell.reduces_units
+        self.state_widths = (*cell.state_widths, self.vocab, self.vocab)
+
+    @property
+    def products(self) -> dict[str, tuple[str, ...]]:  # type: ignore[override]
+        """Those of the cell, the product of the answer fed back, and the readout."""
+        return {**self.cell.products, "feedback": self.cell.gates, "readout": ("logits",)}
+
+    def weights(self) -> Weights:
+        """Those of the cell, its input kernel cut in two, and the readout."""
+        inner = self.cell.weights()
+        kernels = {
+            **inner.kernels,
+            "feedback": inner.input_kernel[self.input :],
+            "readout": self.readout.kernel[...],
+        }
+        small = dict(inner.small)
+        if self.readout.bias is not None:
+            small["readout_bias"] = self.readout.bias[...]
+        return Weights(inner.input_kernel[: self.input], inner.bias, kernels, small)
+
+    def step(self, w, s, x, dot, at):  # noqa: D102
+        fed = dot("feedback", s["y"])
+        after = self.cell.step(w, s, {gate: x[gate] + fed[gate] for gate in x}, dot, at)
+        logits = dot("readout", after[self.cell.output])["logits"]
+        logits = at("logits", logits + w["readout_bias"] if "readout_bias" in w else logits)
+        if self.feed == "greedy":
+            answer = jax.nn.one_hot(jnp.argmax(logits, -1), self.vocab, dtype=logits.dtype)
+        else:
+            answer = jax.nn.softmax(logits)
+        return {**after, "logits": logits, "y": at("y", answer)}
 
 
 CELLS: dict[str, type[Cell]] = {

@@ -61,9 +61,7 @@ def nearest(name: str, known: Iterable[str], *, n: int = 3) -> list[str]:
 
     scores = {candidate: likeness(candidate) for candidate in known}
     ranked = sorted(scores, key=lambda candidate: scores[candidate], reverse=True)
-    return [
-        candidate for candidate in ranked if scores[candidate][0] >= max(0.6, scores[ranked[0]][0] - 0.2)
-    ][:n]
+    return [candidate for candidate in ranked if scores[candidate][0] >= max(0.6, scores[ranked[0]][0] - 0.2)][:n]
 
 
 def field(

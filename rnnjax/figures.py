@@ -262,9 +262,7 @@ def _count(value: float, _position: int | None = None) -> str:
 def _check_heatmap(grid: NDArray[np.float64], symbols: Sequence[str] | None, limit: float | None) -> float:
     where = "in figures.heatmap"
     if grid.ndim != 2 or grid.size == 0:
-        raise InputError(
-            f"values have shape {list(grid.shape)}", where, "give [units, time], both above zero"
-        )
+        raise InputError(f"values have shape {list(grid.shape)}", where, "give [units, time], both above zero")
     if symbols is not None and len(symbols) != grid.shape[1]:
         raise InputError(f"{len(symbols)} symbols for {grid.shape[1]} time steps", where, "give one a column")
     if limit is not None and not limit > 0:

@@ -140,8 +140,7 @@ def split(packed: jax.Array, widths: dict[str, int]) -> dict[str, jax.Array]:
     """Splits ``[..., gates]`` into gates by name."""
     ends = np.cumsum(list(widths.values()))
     return {
-        gate: packed[..., end - width : end]
-        for (gate, width), end in zip(widths.items(), ends.tolist(), strict=True)
+        gate: packed[..., end - width : end] for (gate, width), end in zip(widths.items(), ends.tolist(), strict=True)
     }
 
 

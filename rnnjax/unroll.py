@@ -40,13 +40,13 @@ class Unrolled:
       state: the state after the last valid step of each row, by field, each ``[batch, units]``.
       recorded: what was recorded, by name, laid out like `outputs`: index *t* is the value at input *t*, states being
         those after it. Masked steps show the carried state, and zero for everything else. No gradient flows through it.
-      plan: which executor ran, and why the others did not.
+      plan: which executor ran, and why the others did not; of several layers, pairs of name and plan.
     """
 
     outputs: jax.Array
     state: dict[str, jax.Array]
     recorded: dict[str, jax.Array]
-    plan: Plan = dataclasses.field(metadata={"static": True})
+    plan: Plan | tuple[tuple[str, Plan], ...] = dataclasses.field(metadata={"static": True})
 
 
 @jax.tree_util.register_dataclass
@@ -216,7 +216,14 @@ def _cuts(time: int, truncate: int, reverse: bool) -> jax.Array:
 
 
 def _with_noise(
-    cell: Cell, constants: Constants, steps: Steps, key: jax.Array | None, dropout: Any, zoneout: Any, time: int, batch: int
+    cell: Cell,
+    constants: Constants,
+    steps: Steps,
+    key: jax.Array | None,
+    dropout: Any,
+    zoneout: Any,
+    time: int,
+    batch: int,
 ) -> tuple[Constants, Steps]:
     """Draws the masks of recurrent dropout and zoneout; without a key, zoneout acts by its expectation."""
     for field in zoneout or {}:
@@ -258,7 +265,9 @@ def _valid(mask, lengths, time: int, batch: int) -> jax.Array | None:
 def _checked_steps(value, time: int, batch: int, name: str) -> jax.Array | None:
     if value is not None and value.shape != (time, batch):
         raise InputError(
-            f"{name} for {value.shape[0]} steps of {value.shape[1:]} rows", "in unroll", f"inputs have {time} of {batch}"
+            f"{name} for {value.shape[0]} steps of {value.shape[1:]} rows",
+            "in unroll",
+            f"inputs have {time} of {batch}",
         )
     return None if value is None else jnp.asarray(value, bool)
 

@@ -56,9 +56,7 @@ KINDS: dict[str, type] = {"text": Text, "addition": Addition, "sums": Addition}
 
 def choose(kind: str) -> type:
     if kind not in KINDS:
-        raise InputError(
-            f"unknown task '{kind}'", "task.kind", f"did you mean {config.nearest(kind, KINDS)}?"
-        )
+        raise InputError(f"unknown task '{kind}'", "task.kind", f"did you mean {config.nearest(kind, KINDS)}?")
     return KINDS[kind]
 
 
@@ -233,9 +231,7 @@ def test_overrides_are_parsed_by_the_type_of_their_field(key, text, expected):
 
 
 def test_overrides_leave_the_rest_as_it_was():
-    before = read(
-        {"seed": 3, "train": {"batch": 7, "schedule": {}}, "task": {"kind": "addition", "digits": 5}}
-    )
+    before = read({"seed": 3, "train": {"batch": 7, "schedule": {}}, "task": {"kind": "addition", "digits": 5}})
     after = config.override(before, {"train.schedule": "none", "task.length": 2})
     assert config.override(before, {}) == before
     assert (after.seed, after.train, after.task) == (3, Train(batch=7), Addition(digits=5, length=2))
@@ -243,9 +239,7 @@ def test_overrides_leave_the_rest_as_it_was():
 
 def test_a_new_kind_keeps_the_keys_that_both_have_where_their_values_fit():
     before = read({"task": {"path": "x", "length": 5, "order": "stream"}})
-    assert config.override(before, {"task.digits": "4", "task.kind": "addition"}).task == Addition(
-        digits=4, length=5
-    )
+    assert config.override(before, {"task.digits": "4", "task.kind": "addition"}).task == Addition(digits=4, length=5)
 
 
 @pytest.mark.parametrize(
@@ -344,9 +338,7 @@ def test_arguments_become_overrides():
     assert config.parse_arguments(["--a", "1", "--path", "", "--a", "2"]) == {"path": "", "a": "2"}
 
 
-@pytest.mark.parametrize(
-    "arguments", [["stray"], ["--a", "1", "stray"], ["--a=1", "2"], ["-x"], ["--a", "-x"], ["--"]]
-)
+@pytest.mark.parametrize("arguments", [["stray"], ["--a", "1", "stray"], ["--a=1", "2"], ["-x"], ["--a", "-x"], ["--"]])
 def test_a_stray_argument_is_refused(arguments):
     error = refusal(config.parse_arguments, arguments)
     assert error.what == f"stray argument '{arguments[-1]}'"

@@ -211,9 +211,7 @@ onload = () => {
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium")
 def test_in_a_browser(tmp_path):
-    (tmp_path / "report.html").write_text(
-        page(full(name="a very long name " * 9 + "x" * 90)), encoding="utf-8"
-    )
+    (tmp_path / "report.html").write_text(page(full(name="a very long name " * 9 + "x" * 90)), encoding="utf-8")
     (tmp_path / "probe.html").write_text(PROBE, encoding="utf-8")
     quiet = "--no-first-run --disable-background-networking --disable-component-update --disable-sync"
     flags = f"--headless --no-sandbox --disable-gpu --allow-file-access-from-files {quiet} --dump-dom"

@@ -14,10 +14,10 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rnnjax"
 ROOMS = (
     *("notation", "config", "timing", "cells", "sequence", "executors", "unroll", "layers", "interop"),
-    *("tasks", "train", "experiment", "population", "generate", "store", "recording", "interpret"),
-    *("figures", "report", "sweep", "run", "cli"),
+    *("tasks", "train", "generate", "experiment", "population", "store", "recording", "interpret"),
+    *("figures", "report", "progress", "sweep", "run", "cli"),
 )
-CORE = ROOMS[: ROOMS.index("generate") + 1]
+CORE = ROOMS[: ROOMS.index("population") + 1]
 CORE_LIBRARIES = {*sys.stdlib_module_names, "rnnjax", "jax", "flax", "optax", "numpy"}
 LINKS = ("experiments", "benchmarks")
 DOORS = ("__init__", "__main__")  # they open on the whole house

@@ -80,9 +80,7 @@ def test_a_missing_file_offers_the_nearest_name(tmp_path: Path):
         read_text(str(tmp_path / "xyz.txt"))
 
 
-@pytest.mark.parametrize(
-    "path", ["", "folder", "a.txt/b.txt", "nul\0", "~nobody-of-that-name/a", "ftp://host/a.txt"]
-)
+@pytest.mark.parametrize("path", ["", "folder", "a.txt/b.txt", "nul\0", "~nobody-of-that-name/a", "ftp://host/a.txt"])
 def test_what_is_no_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
@@ -185,9 +183,7 @@ def test_a_spoilt_cache_is_downloaded_again(site: Site, tmp_path: Path):
     assert read_text(url, sha256=wanted, cache=tmp_path) == TEXT
 
 
-@pytest.mark.parametrize(
-    "url", ["{site}/absent.txt", "http://127.0.0.1:0/a.txt", "http://host:port/a.txt", "http://"]
-)
+@pytest.mark.parametrize("url", ["{site}/absent.txt", "http://127.0.0.1:0/a.txt", "http://host:port/a.txt", "http://"])
 def test_what_cannot_be_downloaded_is_named(site: Site, tmp_path: Path, url: str):
     url = url.format(site=site.address)
     with pytest.raises(InputError, match="cannot download") as caught:

@@ -168,7 +168,10 @@ def _backward(program: Program, residuals, gradients: Result):
         x = split(input_part(operands.source, x) if packed is None else x, widths)
         known = {
             name: {
-                **{gate: jnp.zeros((d_hidden.shape[0], w), cell.state_dtype) for gate, w in cell.gate_widths(name).items()},
+                **{
+                    gate: jnp.zeros((d_hidden.shape[0], w), cell.state_dtype)
+                    for gate, w in cell.gate_widths(name).items()
+                },
                 **(split(q[name], _unsummed(cell, name)) if name in q else {}),
             }
             for name in cell.products

@@ -1,0 +1,51 @@
+"""A character model of Shakespeare: embedding 256, LSTM 1024, dense; 99,993 symbols in chunks of 101.
+
+rnnjax run shakespeare               the study as it is: shuffled chunks, a state that is never reset
+rnnjax run shakespeare/contiguous    the same text as streams, so that a carried state is the passage's own
+rnnjax run shakespeare/demo          256 units on all plays, under two minutes on two cores
+"""
+
+from rnnjax.experiment import Experiment
+from rnnjax.generate import SampleConfig
+from rnnjax.layers import ModelConfig
+from rnnjax.tasks import TextConfig
+from rnnjax.train import TrainConfig
+
+EXPERIMENT = Experiment(
+    task=TextConfig(characters=99_993, length=100),
+    model=ModelConfig(cell="lstm", units=1024, embedding=256, initializers={"recurrent_kernel": "glorot_uniform"}),
+    train=TrainConfig(
+        epochs=20,
+        batch=64,
+        optimizer="adam",
+        learning_rate=1e-3,
+        epsilon=1e-7,
+        carry_state=True,
+        log_every=5,
+        checkpoint_every="1epoch",
+    ),
+    sample=SampleConfig(prompts=("a",), length=500, temperature=0.5),
+)
+
+VARIANTS = {
+    "contiguous": {"task.order": "stream", "task.split": 0.05},
+    "demo": {
+        "task.characters": 0,
+        "task.order": "stream",
+        "task.split": 0.02,
+        "model.units": 256,
+        "model.embedding": 64,
+        "train.epochs": 1,
+        "train.steps": 1200,
+        "train.batch": 32,
+        "train.learning_rate": 4e-3,
+        "train.schedule": "cosine",
+        "train.warmup_steps": 50,
+        "train.final_scale": 0.05,
+        "train.clip_norm": 1.0,
+        "train.log_every": 50,
+        "train.checkpoint_every": 300,
+        "train.evaluate_every": 300,
+        "sample.prompts": ["ROMEO:\n", "To be, or not to be"],
+    },
+}

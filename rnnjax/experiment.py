@@ -1,0 +1,143 @@
+"""The description of an experiment, and where descriptions come from: presets, files and runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+import runpy
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from flax import nnx
+
+from rnnjax import config
+from rnnjax.config import InputError, nearest
+from rnnjax.generate import SampleConfig
+from rnnjax.layers import ModelConfig
+from rnnjax.tasks import Task, TextConfig, choose
+from rnnjax.train import TrainConfig, Trainer
+
+CONFIG_FILE = "config.yaml"
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordConfig:
+    """What of the trained network is recorded for the report."""
+
+    fields: tuple[str, ...] = config.field((), "quantities as LAYER.FIELD; none: the first layer's output")
+    steps: int = config.field(100, "symbols of the recorded passage", at_least=1)
+    units: int = config.field(32, "units shown, those that vary most", at_least=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A task, a model, how to train it, and what to look at: all that a run needs, as data.
+
+    `task` is a configuration (stored with the run), or a `Task` of one's own.
+    """
+
+    name: str = config.field("experiment", "what the run's folder is named after")
+    seed: int = config.field(0, "draws weights, order of batches and dropout", at_least=0)
+    task: Any = config.section(TextConfig(), "the data", choose=choose)
+    model: ModelConfig = config.field(ModelConfig(), "the network")
+    train: TrainConfig = config.field(TrainConfig(), "the training")
+    sample: SampleConfig = config.field(SampleConfig(), "what is sampled in the end")
+    record: RecordConfig = config.field(RecordConfig(), "what is recorded in the end")
+
+    def override(self, values: Mapping[str, Any] | None = None, **sections: Any) -> Experiment:
+        """Another experiment, with values by dotted key: ``override({"train.batch": 64})``."""
+        return config.override(self, {**(values or {}), **sections}, where="in the overrides")
+
+    @cached_property
+    def built(self) -> Built:
+        """Task and trainer, made once.
+
+        Raises:
+          InputError: the data cannot be read, or parts do not fit together.
+        """
+        task = self.task if isinstance(self.task, Task) else self.task.build()
+        return Built(self, task)
+
+
+class Built:
+    """What an experiment describes, made: the task, and the trainer with the model inside.
+
+    Args:
+      experiment: the description.
+      task: the task, its data read.
+    """
+
+    def __init__(self, experiment: Experiment, task: Task):
+        self.experiment, self.task = experiment, task
+        self.trainer = Trainer(task, self.make, experiment.train)
+
+    def make(self, rngs: nnx.Rngs) -> Any:
+        """The model, with initial weights."""
+        task = self.task
+        return self.experiment.model.build(task.inputs, task.outputs, read=task.read, symbols=task.symbols, rngs=rngs)
+
+
+def presets() -> dict[str, Experiment]:
+    """Every preset and variant by name, such as `shakespeare` and `shakespeare/demo`."""
+    package = importlib.import_module("rnnjax.experiments")
+    found: dict[str, Experiment] = {}
+    for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
+        found |= _of_module(module, vars(importlib.import_module(f"rnnjax.experiments.{module}")))
+    return found
+
+
+def preset_text(name: str) -> str:
+    """The opening words of a preset's file: what it is, its command, measured time and result."""
+    return importlib.import_module(f"rnnjax.experiments.{name.partition('/')[0]}").__doc__ or ""
+
+
+def load(what: str | Path, overrides: Mapping[str, Any] | None = None) -> Experiment:
+    """An experiment by name: a preset, a variant (`shakespeare/demo`), a .yaml or .py file, or a run's folder.
+
+    Args:
+      what: name or path.
+      overrides: values by dotted key, as on the command line.
+
+    Raises:
+      InputError: nothing of that name, or an override that does not fit.
+    """
+    path = Path(what)
+    if path.is_dir() and (path / CONFIG_FILE).is_file():
+        experiment = config.load(path / CONFIG_FILE, Experiment)
+    elif path.suffix in (".yaml", ".yml"):
+        experiment = config.load(path, Experiment)
+    elif path.suffix == ".py":
+        if not path.is_file():
+            raise InputError(f"there is no file '{path}'", "where an experiment is named", "check the path")
+        found = _of_module(path.stem, runpy.run_path(str(path)))
+        experiment = found[path.stem]
+    else:
+        experiment = _preset(str(what))
+    return config.override(experiment, overrides) if overrides else experiment
+
+
+def _preset(name: str) -> Experiment:
+    known = presets()
+    if name not in known:
+        close = nearest(name, known)
+        raise InputError(
+            f"unknown experiment '{name}'",
+            "where an experiment is named",
+            f"did you mean '{close[0]}'?" if close else f"choose one of {', '.join(known)}, a file, or a run's folder",
+        )
+    return known[name]
+
+
+def _of_module(name: str, content: Mapping[str, Any]) -> dict[str, Experiment]:
+    """The experiment of a module (`EXPERIMENT`) and its variants (`VARIANTS`: overrides by name)."""
+    if not isinstance(content.get("EXPERIMENT"), Experiment):
+        raise InputError(f"no EXPERIMENT in {name}", "in the file", "set EXPERIMENT = rx.Experiment(...)")
+    base = dataclasses.replace(content["EXPERIMENT"], name=name)
+    found = {name: base}
+    for variant, values in content.get("VARIANTS", {}).items():
+        changed = config.override(base, values, where=f"in the variant {name}/{variant}")
+        found[f"{name}/{variant}"] = dataclasses.replace(changed, name=f"{name}-{variant}")
+    return found

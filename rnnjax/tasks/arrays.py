@@ -1,0 +1,196 @@
+"""Anyone's arrays as a task: rectangular, or ragged lists padded to the longest."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax import config
+from rnnjax.config import InputError
+from rnnjax.tasks.base import Batch, Task
+
+
+def arrays(
+    inputs: Any, targets: Any, lengths: Any = None, labels: Sequence[str] | None = None, **options: Any
+) -> Arrays:
+    """A task from NumPy arrays or ragged lists; see `Arrays`."""
+    return Arrays(inputs, targets, lengths=lengths, labels=labels, **options)
+
+
+class Arrays(Task):
+    """Examples held in memory, shuffled anew each epoch; the remainder that fills no batch is dropped.
+
+    Args:
+      inputs: numbers ``[examples, time, input]``, symbols as integers ``[examples, time]``, or a list of such rows of
+        different lengths.
+      targets: integers (classes) ``[examples]`` or ``[examples, time]``; numbers ``[examples, outputs]`` or
+        ``[examples, time, outputs]``; or a list of rows as long as those of `inputs`.
+      lengths: valid steps of each example; taken from the rows where `inputs` is a list.
+      labels: names of the classes.
+      split: share of examples, the last ones, kept for validation.
+
+    Raises:
+      InputError: examples that do not fit together, or values that are no numbers.
+    """
+
+    def __init__(
+        self,
+        inputs: Any,
+        targets: Any,
+        *,
+        lengths: Any = None,
+        labels: Sequence[str] | None = None,
+        split: float = 0.0,
+    ):
+        inputs, found = _padded(inputs, "inputs")
+        targets, target_lengths = _padded(targets, "targets")
+        lengths = found if lengths is None else np.asarray(lengths, np.int32)
+        count = len(inputs)
+        if not count or len(targets) != count or (lengths is not None and lengths.shape != (count,)):
+            raise InputError(
+                f"{count} inputs for {len(targets)} targets",
+                "in tasks.arrays",
+                "give as many of each, at least one",
+            )
+        if target_lengths is not None and not np.array_equal(target_lengths, lengths):
+            raise InputError(
+                "rows of targets longer or shorter than rows of inputs",
+                "in tasks.arrays",
+                "give one target a step",
+            )
+        self.symbols = np.issubdtype(inputs.dtype, np.integer)
+        if inputs.ndim != (2 if self.symbols else 3):
+            raise InputError(
+                f"inputs of shape {inputs.shape} and type {inputs.dtype}",
+                "in tasks.arrays",
+                "give numbers [examples, time, input], or symbols as integers [examples, time]",
+            )
+        classes = np.issubdtype(targets.dtype, np.integer)
+        self.answers = "classes" if classes else "numbers"
+        per_step = targets.ndim == (2 if classes else 3)
+        if per_step and targets.shape[1] != inputs.shape[1]:
+            raise InputError(
+                f"targets of {targets.shape[1]} steps", "in tasks.arrays", f"inputs have {inputs.shape[1]}"
+            )
+        self.read = "every" if per_step else "last"
+        self.inputs = int(inputs.max()) + 1 if self.symbols else inputs.shape[-1]
+        self.outputs = max(int(targets.max()) + 1, len(labels or ())) if classes else targets.shape[-1]
+        self.labels = tuple(labels or map(str, range(self.outputs)))
+        self.split = split
+        kept = count - round(count * split)
+        parts = {"inputs": inputs, "targets": targets, **({} if lengths is None else {"lengths": lengths})}
+        self._splits = {
+            "train": {name: value[:kept] for name, value in parts.items()},
+            "validation": {name: value[kept:] for name, value in parts.items()} if kept < count else None,
+        }
+
+    def data(self, split: str) -> Any:
+        """The arrays of a split, by name."""
+        return self._splits[split]
+
+    def rows(self, split: str, size: int) -> int:
+        """At most the examples of a validation split."""
+        return size if split == "train" else min(size, self._examples(split))
+
+    def steps(self, split: str, size: int) -> int:
+        """Whole batches in the split."""
+        return self._examples(split) // size
+
+    def order(self, key: jax.Array, split: str, size: int) -> Any:
+        """The examples in the order of an epoch, ``[examples]``; validation keeps the order they came in."""
+        count = self._examples(split)
+        return jax.random.permutation(key, count) if split == "train" else jnp.arange(count)
+
+    def take(self, data: Any, order: Any, index: Any, split: str, size: int) -> Batch:
+        """The examples of one batch."""
+        rows = order[index * size + np.arange(size)]
+        return Batch(**{name: values[rows] for name, values in data.items()})
+
+    def _examples(self, split: str) -> int:
+        data = self._splits[split]
+        return 0 if data is None else len(data["inputs"])
+
+    def batch(self, key: jax.Array, size: int) -> Batch:
+        """Examples drawn with replacement."""
+        data = self._splits["train"]
+        rows = jax.random.randint(key, (size,), 0, len(data["inputs"]))
+        return Batch(**{name: jnp.asarray(values)[rows] for name, values in data.items()})
+
+    def save(self, path: Path) -> ArraysConfig:
+        """Writes all examples to an .npz file, and says how to read them again."""
+        train, validation = self._splits["train"], self._splits["validation"]
+        whole = train if validation is None else {k: np.concatenate([train[k], validation[k]]) for k in train}
+        np.savez(path, labels=np.asarray(self.labels), **whole)
+        return ArraysConfig(path=str(path), split=self.split)
+
+    def summary(self) -> dict[str, Any]:
+        """Counts of examples, steps, features and outputs."""
+        data = self._splits["train"]
+        return {
+            "examples": len(data["inputs"]),
+            "steps": data["inputs"].shape[1],
+            "inputs": self.inputs,
+            "outputs": self.outputs,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class ArraysConfig:
+    """Arrays in a file: `inputs`, `targets` and, if wanted, `lengths` and `labels`, as NumPy's `savez` writes them."""
+
+    kind: str = config.field("arrays", "what the data is")
+    path: str = config.field("", "an .npz file")
+    split: float = config.field(0.0, "share of examples, the last ones, kept for validation", at_least=0, below=1)
+
+    def build(self) -> Arrays:
+        """Reads the file.
+
+        Raises:
+          InputError: the file is missing, is no .npz file or lacks an array.
+        """
+        try:
+            with np.load(self.path) as stored:
+                held = dict(stored)
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot read '{self.path}': {error}", "in task.path", "name an .npz file") from error
+        missing = {"inputs", "targets"} - held.keys()
+        if missing:
+            raise InputError(
+                f"no array called {' or '.join(sorted(missing))}",
+                f"in {self.path}",
+                "save inputs= and targets=",
+            )
+        labels = [str(label) for label in held["labels"]] if "labels" in held else None
+        return Arrays(held["inputs"], held["targets"], lengths=held.get("lengths"), labels=labels, split=self.split)
+
+
+def _padded(values: Any, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """An array, and the lengths of its rows if they differ."""
+    if isinstance(values, np.ndarray) and values.dtype != object:
+        return _numeric(values, name), None
+    rows = [_numeric(np.asarray(row), name) for row in values]
+    if not rows or len({row.shape for row in rows}) == 1:
+        return _numeric(np.asarray(rows), name), None
+    if any(row.ndim == 0 or row.shape[1:] != rows[0].shape[1:] for row in rows):
+        raise InputError(f"rows of different features in {name}", "in tasks.arrays", "let rows differ in length alone")
+    lengths = np.asarray([len(row) for row in rows], np.int32)
+    padded = np.zeros((len(rows), lengths.max(), *rows[0].shape[1:]), rows[0].dtype)
+    for row, target in zip(rows, padded, strict=True):
+        target[: len(row)] = row
+    return padded, lengths
+
+
+def _numeric(values: np.ndarray, name: str) -> np.ndarray:
+    if values.dtype == bool or np.issubdtype(values.dtype, np.integer):
+        return values.astype(np.int32)
+    if not np.issubdtype(values.dtype, np.floating):
+        raise InputError(f"{name} of type {values.dtype}", "in tasks.arrays", "give numbers")
+    if not np.isfinite(values).all():
+        raise InputError(f"{name} with values that are not finite", "in tasks.arrays", "clean them first")
+    return values.astype(np.float32)

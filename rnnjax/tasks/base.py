@@ -1,0 +1,152 @@
+"""The contract of a task, and the losses that tasks share."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Examples for one step of training, batch-major.
+
+    Attributes:
+      inputs: symbols ``[batch, time]`` or numbers ``[batch, time, input]``.
+      targets: what is to be answered: symbols or classes ``[batch, time]`` or ``[batch]``, or numbers with a last axis
+        of outputs.
+      lengths: valid steps of each row, ``[batch]``.
+      mask: which steps exist, ``[batch, time]``.
+      reset: rows that start anew before a step, ``[batch, time]``.
+      fresh: whether a carried state is to be forgotten before this batch, ``[]``.
+    """
+
+    inputs: jax.Array
+    targets: jax.Array
+    lengths: jax.Array | None = None
+    mask: jax.Array | None = None
+    reset: jax.Array | None = None
+    fresh: jax.Array | None = None
+
+    def valid(self) -> jax.Array:
+        """Which targets count, shaped like the axes that targets share with the batch: ``[batch, time]`` or ``[batch]``."""
+        rows = self.inputs.shape[0]
+        if self.targets.ndim == 1 or (jnp.issubdtype(self.targets.dtype, jnp.floating) and self.targets.ndim == 2):
+            return jnp.ones(rows, bool)
+        time = self.inputs.shape[1]
+        valid = jnp.ones((rows, time), bool) if self.mask is None else self.mask
+        if self.lengths is not None:
+            valid = valid & (jnp.arange(time) < self.lengths[:, None])
+        return valid
+
+
+class Task(abc.ABC):
+    """Where batches come from.
+
+    Attributes:
+      inputs: symbols, or features of an input step.
+      outputs: features of the readout.
+      symbols: whether inputs are symbols by index.
+      read: whether there is an answer at `every` step or after the `last`.
+      answers: `classes` (cross-entropy) or `numbers` (squared error).
+      labels: names of classes or symbols, if there are any.
+    """
+
+    inputs: int
+    outputs: int
+    symbols: bool = False
+    read: str = "every"
+    answers: str = "classes"
+    labels: tuple[str, ...] = ()
+
+    @abc.abstractmethod
+    def data(self, split: str) -> Any:
+        """The arrays behind `train` or `validation`, as NumPy; an empty tuple where nothing is stored, None if there is
+        no such split."""
+
+    @abc.abstractmethod
+    def rows(self, split: str, size: int) -> int:
+        """Rows of a batch, where `size` is asked for: fewer if a validation split is small."""
+
+    @abc.abstractmethod
+    def steps(self, split: str, size: int) -> int:
+        """Batches of `size` rows in one epoch."""
+
+    @abc.abstractmethod
+    def order(self, key: jax.Array, split: str, size: int) -> Any:
+        """The order of one epoch, in arrays, computed inside the program; `validation` has one for all keys."""
+
+    @abc.abstractmethod
+    def take(self, data: Any, order: Any, index: Any, split: str, size: int) -> Batch:
+        """Batch number `index` of an epoch: inside the program from device arrays, or outside from NumPy arrays."""
+
+    @abc.abstractmethod
+    def batch(self, key: jax.Array, size: int) -> Batch:
+        """A batch drawn by itself."""
+
+    def decode(self, indices: Any) -> str:
+        """Classes or symbols as text."""
+        return " ".join(self.labels[int(k)] for k in indices)
+
+    def references(self) -> dict[str, float]:
+        """Losses to compare with, by name (such as an entropy), in the unit of the loss."""
+        return {}
+
+    @abc.abstractmethod
+    def summary(self) -> dict[str, Any]:
+        """Facts about the data that a person wants to see before training."""
+
+
+class Drawn(Task):
+    """A task whose batches are drawn from a key: endless, and never stored. A subclass writes `batch`.
+
+    Args:
+      epoch_steps: batches that count as an epoch.
+      validation_steps: batches of a validation, drawn by keys of their own.
+    """
+
+    def __init__(self, *, epoch_steps: int = 100, validation_steps: int = 10):
+        self.epoch_steps, self.validation_steps = epoch_steps, validation_steps
+
+    def data(self, split: str) -> Any:
+        """Nothing is stored."""
+        return ()
+
+    def rows(self, split: str, size: int) -> int:
+        """As many as are asked for."""
+        return size
+
+    def steps(self, split: str, size: int) -> int:
+        """As given when the task was made."""
+        return self.epoch_steps if split == "train" else self.validation_steps
+
+    def order(self, key: jax.Array, split: str, size: int) -> Any:
+        """The key of the epoch; validation has one of its own, the same each time."""
+        return key if split == "train" else jax.random.fold_in(jax.random.key(0), 1)
+
+    def take(self, data: Any, order: Any, index: Any, split: str, size: int) -> Batch:
+        """The batch drawn by the epoch's key and the batch's number."""
+        return self.batch(jax.random.fold_in(order, index), size)
+
+    def summary(self) -> dict[str, Any]:
+        """Widths, and batches of an epoch."""
+        return {"inputs": self.inputs, "outputs": self.outputs, "steps an epoch": self.epoch_steps}
+
+
+def losses(task: Task, outputs: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    """Loss and correctness of every answer, each ``[batch, time]`` or ``[batch]``.
+
+    Classes: cross-entropy in nats, and whether the likeliest class is the right one. Numbers: mean squared error over the
+    last axis, and zero.
+    """
+    if task.answers == "numbers":
+        error = jnp.mean(jnp.square(outputs - batch.targets), axis=-1)
+        return error, jnp.zeros_like(error)
+    logits = outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32))
+    targets = batch.targets.astype(jnp.int32)
+    chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    return jax.nn.logsumexp(logits, axis=-1) - chosen, jnp.argmax(logits, axis=-1) == targets

@@ -1,0 +1,181 @@
+"""A text, symbol by symbol: the answer at every step is the next symbol."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cached_property
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax import config
+from rnnjax.config import InputError
+from rnnjax.tasks.base import Batch, Task
+from rnnjax.tasks.sources import Vocabulary, plays, read_text
+
+VALIDATION_CHUNKS = 10  # of one validation stream at least, so that most symbols are read with a long past
+
+
+@dataclasses.dataclass(frozen=True)
+class TextConfig:
+    """A text to be continued."""
+
+    kind: str = config.field("text", "what the data is")
+    path: str = config.field("", "a UTF-8 file, or an http(s) address; empty: Shakespeare's plays")
+    sha256: str = config.field("", "what the file's bytes must sum to; empty: anything")
+    characters: int = config.field(0, "symbols to read; 0: all", at_least=0)
+    length: int = config.field(100, "steps of one example", at_least=1)
+    order: Literal["shuffled", "stream"] = config.field(
+        "shuffled", "chunks in random order, or streams that go on from batch to batch"
+    )
+    split: float = config.field(0.0, "share of the text, its end, kept for validation", at_least=0, below=1)
+
+    def build(self) -> Text:
+        """Reads the text.
+
+        Raises:
+          InputError: it cannot be read, or is too short or too uniform to learn from.
+        """
+        text = read_text(self.path, sha256=self.sha256) if self.path else plays()
+        if self.characters > len(text):
+            raise InputError(
+                f"{self.characters} symbols of a text of {len(text)}",
+                "in task.characters",
+                f"ask for at most {len(text)}, or for 0 to read all",
+            )
+        name = self.path or "the plays of Shakespeare"
+        return Text(text[: self.characters or None], length=self.length, order=self.order, split=self.split, name=name)
+
+
+class Text(Task):
+    """Chunks of a text: `length` symbols, and for each the one that follows.
+
+    Args:
+      text: the text.
+      length: steps of one example.
+      order: `shuffled`: chunks of ``length + 1`` symbols, in a new random order each epoch, the remainder that fills no batch
+        dropped. `stream`: the text is cut into as many streams as a batch has rows, and each batch goes on where the one before
+        ended, so that a carried state is the passage's own.
+      split: share of the text, its end, kept for validation.
+      name: what errors call the text.
+
+    Raises:
+      InputError: fewer than two distinct symbols, or fewer symbols than one example needs.
+    """
+
+    symbols = True
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        length: int = 100,
+        order: str = "shuffled",
+        split: float = 0.0,
+        name: str = "the text",
+    ):
+        self.vocabulary = Vocabulary.of_text(text)
+        self.inputs = self.outputs = self.vocabulary.size
+        self.labels = self.vocabulary.symbols
+        self.length, self.streams = length, order == "stream"
+        if self.vocabulary.size < 2:
+            only = self.vocabulary.show(0)
+            raise InputError(
+                f"{name} has a single distinct symbol, {only}", "in the text", "give a text with two or more"
+            )
+        dtype = np.uint8 if self.vocabulary.size <= 256 else np.uint16 if self.vocabulary.size <= 65536 else np.int32
+        tokens = self.vocabulary.encode(text).astype(dtype)
+        kept = len(tokens) - round(len(tokens) * split)
+        self._splits = {"train": tokens[:kept], "validation": tokens[kept:] if kept < len(tokens) else None}
+        for part, held in self._splits.items():
+            if held is not None and len(held) <= length:
+                raise InputError(
+                    f"{name} has {len(held)} symbols for {part}, an example needs {length + 1}",
+                    "in task.length" if part == "train" else "in task.split",
+                    f"give a longer text, or a task.length below {len(held)}",
+                )
+
+    def data(self, split: str) -> Any:
+        """The symbols of a split by index, ``[symbols]``."""
+        return self._splits[split]
+
+    def rows(self, split: str, size: int) -> int:
+        """At most the chunks of a validation split; fewer streams where they would be short."""
+        if split == "train":
+            return size
+        chunks = len(self._splits[split]) // self._stride
+        return max(1, min(size, chunks // VALIDATION_CHUNKS if self.streams else chunks))
+
+    def steps(self, split: str, size: int) -> int:
+        """Batches of an epoch."""
+        held = self._splits[split]
+        if held is None:
+            return 0
+        return (len(held) - 1) // size // self.length if self.streams else len(held) // self._stride // size
+
+    def order(self, key: jax.Array, split: str, size: int) -> Any:
+        """Where the rows of each batch begin, ``[steps, size]``."""
+        steps = self.steps(split, size)
+        if self.streams:
+            length = (len(self._splits[split]) - 1) // size
+            return jnp.arange(steps)[:, None] * self.length + jnp.arange(size) * length
+        chunks = jnp.arange(len(self._splits[split]) // self._stride)
+        if split == "train":
+            chunks = jax.random.permutation(key, chunks)
+        return chunks[: steps * size].reshape(steps, size) * self._stride
+
+    def take(self, data: Any, order: Any, index: Any, split: str, size: int) -> Batch:
+        """The symbols of one batch, and those that follow them."""
+        windows = data[order[index][:, None] + np.arange(self.length + 1)]
+        inputs, targets = windows[:, :-1].astype(np.int32), windows[:, 1:].astype(np.int32)
+        return Batch(inputs, targets, fresh=index == 0 if self.streams else None)
+
+    def batch(self, key: jax.Array, size: int) -> Batch:
+        """Chunks from anywhere in the text."""
+        held = self._splits["train"]
+        starts = jax.random.randint(key, (1, size), 0, len(held) - self.length)
+        return dataclasses.replace(self.take(jnp.asarray(held), starts, 0, "train", size), fresh=None)
+
+    def decode(self, indices: Any) -> str:
+        """Symbols as text."""
+        return self.vocabulary.decode(np.asarray(indices))
+
+    def references(self) -> dict[str, float]:
+        """Entropies of the training text, in nats a symbol: of a symbol, and given one and two symbols before it."""
+        return dict(self._entropies)
+
+    @cached_property
+    def _entropies(self) -> dict[str, float]:
+        tokens, size = self._splits["train"].astype(np.int64), self.vocabulary.size
+        codes = [tokens[k : len(tokens) - 2 + k] for k in range(3)]
+        joint = [_entropy(codes[2]), _entropy(codes[1] * size + codes[2])]
+        joint.append(_entropy((codes[0] * size + codes[1]) * size + codes[2]))
+        return {
+            "unigram entropy": joint[0],
+            "bigram entropy": joint[1] - joint[0],
+            "trigram entropy": joint[2] - joint[1],
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """Counts of symbols, and the entropies."""
+        validation = self._splits["validation"]
+        return {
+            "symbols": len(self._splits["train"]) + (0 if validation is None else len(validation)),
+            "training symbols": len(self._splits["train"]),
+            "validation symbols": 0 if validation is None else len(validation),
+            "distinct symbols": self.vocabulary.size,
+            **{f"{name} (nats a symbol)": round(value, 4) for name, value in self._entropies.items()},
+        }
+
+    @property
+    def _stride(self) -> int:
+        return self.length + 1
+
+
+def _entropy(codes: np.ndarray) -> float:
+    """Of the empirical distribution, in nats."""
+    counts = np.unique(codes, return_counts=True)[1]
+    shares = counts / counts.sum()
+    return float(-(shares * np.log(shares)).sum())

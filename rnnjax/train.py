@@ -1,0 +1,467 @@
+"""Training one member: loss, one step of the optimiser, and the compiled chunk of steps.
+
+Everything that belongs to one model in training is one value, a `Member`. Numbers that a user might sweep (`hyper`) are
+data in it, and optimiser and schedule are rebuilt from them inside the step: one program serves every number. What is
+present (a clip, a dropout, an average of weights) is structure, and starts another program.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from rnnjax import config
+from rnnjax.config import InputError
+from rnnjax.layers import Prediction
+from rnnjax.tasks.base import Batch, Task, losses
+
+RUNNING, NON_FINITE = 0, 1
+"""What `Member.status` says: training, or frozen because loss or gradient was not finite."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained."""
+
+    epochs: int = config.field(1, "passes over the data", at_least=1)
+    steps: int | None = config.field(None, "steps of the optimiser, in place of epochs", at_least=1)
+    batch: int = config.field(32, "rows of a batch", at_least=1)
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = config.field("adam", "update rule")
+    learning_rate: float = config.field(1e-3, "rate of the optimiser", at_least=0)
+    beta1: float = config.field(0.9, "decay of Adam's mean of gradients", at_least=0, below=1)
+    beta2: float = config.field(0.999, "decay of the mean of squared gradients (Adam, RMSprop)", at_least=0, below=1)
+    epsilon: float = config.field(1e-8, "added to the root of that mean", above=0)
+    momentum: float | None = config.field(None, "decay of the velocity (SGD, RMSprop)", at_least=0, below=1)
+    weight_decay: float | None = config.field(
+        None, "share of each weight taken off a step, times the rate (decoupled)", at_least=0
+    )
+    clip_norm: float | None = config.field(None, "largest norm of the whole gradient", above=0)
+    schedule: Literal["constant", "linear", "cosine", "exponential"] = config.field("constant", "course of the rate")
+    warmup_steps: float | None = config.field(None, "steps over which the rate rises from zero", at_least=0)
+    decay_steps: float | None = config.field(None, "steps after warm-up over which it falls; None: to the end", above=0)
+    final_scale: float = config.field(0.0, "where it ends, as a share of the rate", at_least=0)
+    activity_l1: float | None = config.field(None, "times the mean over steps of the sum over units of |h|", at_least=0)
+    activity_l2: float | None = config.field(
+        None, "times the mean over steps of the sum over units of h squared", at_least=0
+    )
+    weight_l1: float | None = config.field(None, "times the sum of |w| over kernels and embeddings", at_least=0)
+    weight_l2: float | None = config.field(None, "times the sum of w squared over kernels and embeddings", at_least=0)
+    average: float | None = config.field(
+        None, "decay of a moving average of weights, used in evaluation", at_least=0, below=1
+    )
+    accumulate: int = config.field(1, "parts that a batch is computed in, to save memory", at_least=1)
+    carry_state: bool = config.field(False, "whether a batch begins with the state that the one before ended with")
+    freeze: tuple[str, ...] = config.field((), "parameters that are not trained, by pattern: 'embedding*'")
+    rate_scales: dict[str, float] = config.field({}, "factors of the rate by pattern of parameters")
+    no_decay: tuple[str, ...] = config.field((), "parameters without weight decay, by pattern: '*bias'")
+    residence: Literal["device", "host"] = config.field(
+        "device", "where data lies: on the device, or prefetched from the host"
+    )
+    log_every: int = config.field(0, "steps between lines of the log; 0: ten lines an epoch", at_least=0)
+    checkpoint_every: int | str = config.field("1epoch", "steps between checkpoints, or epochs as '1epoch'")
+    evaluate_every: int | str = config.field("1epoch", "steps between validations, or epochs as '1epoch'")
+    patience: int | None = config.field(
+        None, "validations without a better loss after which training stops", at_least=1
+    )
+    keep_latest: int = config.field(2, "latest checkpoints kept", at_least=1)
+    keep_best: int = config.field(1, "best checkpoints kept", at_least=0)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Meter:
+    """Sums since the log's last line: what its means are made of.
+
+    Attributes:
+      nats: sum of the loss over valid answers.
+      answers: how many there were.
+      correct: how many of them were right.
+      objective: sum over steps of loss and penalties.
+      gradient_norm: sum over steps of the norm of the whole gradient, before clipping.
+      steps: how many there were.
+    """
+
+    nats: jax.Array
+    answers: jax.Array
+    correct: jax.Array
+    objective: jax.Array
+    gradient_norm: jax.Array
+    steps: jax.Array
+
+    @classmethod
+    def empty(cls) -> Meter:
+        """All zero."""
+        number, count = jnp.zeros(()), jnp.zeros((), jnp.int32)
+        return cls(number, count, count, number, number, count)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One model in training. A population is the same with a leading axis on every leaf.
+
+    Attributes:
+      params: trained parameters, as nested dicts.
+      fixed: the rest of the model's state: frozen parameters, rates, leaks.
+      optimizer: state of the optimiser.
+      average: moving average of the parameters, if there is one.
+      carry: state of the recurrent layers between batches, if it is carried.
+      hyper: every number of the training, by name.
+      key: raw data of a threefry key; a step's randomness is ``fold_in(key, step)``.
+      step: steps done.
+      status: `RUNNING` or `NON_FINITE`; a frozen member changes no more.
+      best: lowest validation loss so far, ``[]``.
+      best_step: the step it was found at.
+      waited: validations since.
+      meter: sums since the log's last line.
+    """
+
+    params: Any
+    fixed: Any
+    optimizer: Any
+    average: Any
+    carry: Any
+    hyper: dict[str, jax.Array]
+    key: jax.Array
+    step: jax.Array
+    status: jax.Array
+    best: jax.Array
+    best_step: jax.Array
+    waited: jax.Array
+    meter: Meter
+
+
+def learning_rate(train: TrainConfig, hyper: dict[str, jax.Array], step: jax.Array) -> jax.Array:
+    """The rate at `step` (counted from 0)."""
+    warmup = hyper.get("warmup_steps", jnp.zeros(()))
+    rising = jnp.minimum(1.0, (step + 1) / jnp.maximum(warmup, 1.0))
+    done = jnp.clip((step - warmup) / hyper["decay_steps"], 0.0, 1.0)
+    final = hyper["final_scale"]
+    falling = {
+        "constant": jnp.ones(()),
+        "linear": 1 + (final - 1) * done,
+        "cosine": final + (1 - final) * 0.5 * (1 + jnp.cos(jnp.pi * done)),
+        "exponential": jnp.maximum(final, 1e-8) ** done,
+    }[train.schedule]
+    return hyper["learning_rate"] * rising * falling
+
+
+def optimizer(train: TrainConfig, hyper: dict[str, jax.Array]) -> optax.GradientTransformation:
+    """The update rule before rate and weight decay, its numbers taken from `hyper` (which may be traced)."""
+    if train.optimizer in ("adam", "adamw"):
+        return optax.scale_by_adam(hyper["beta1"], hyper["beta2"], hyper["epsilon"])
+    rule = optax.scale_by_rms(hyper["beta2"], hyper["epsilon"]) if train.optimizer == "rmsprop" else optax.identity()
+    return rule if train.momentum is None else optax.chain(rule, optax.trace(hyper["momentum"]))
+
+
+class Trainer:
+    """The static half of training: pure functions of a `Member` that any lift can be put around.
+
+    Args:
+      task: where batches come from.
+      make: makes the model from ``nnx.Rngs``: a module with ``unroll(inputs, state=, key=, ...) -> Prediction`` and
+        ``initial_state(rows)``.
+      train: how it is trained.
+
+    Raises:
+      InputError: a batch larger than the data, a pattern that no parameter has, or a carried state where there can be none.
+    """
+
+    def __init__(self, task: Task, make: Callable[[nnx.Rngs], Any], train: TrainConfig):
+        self.task, self.make, self.config = task, make, train
+        self.epoch_steps = task.steps("train", train.batch)
+        if self.epoch_steps < 1:
+            raise InputError(
+                f"a batch of {train.batch} is larger than the training data",
+                "in train.batch",
+                "give a smaller batch",
+            )
+        if train.batch % train.accumulate:
+            raise InputError(
+                f"a batch of {train.batch} in {train.accumulate} parts",
+                "in train.accumulate",
+                "give a divisor of the batch",
+            )
+        self.total = train.steps or train.epochs * self.epoch_steps
+        abstract = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+        self.graph, variables = nnx.split(abstract)
+        self.paths = [".".join(map(str, path)) for path, _ in nnx.to_flat_state(variables)]
+        self.patterns()
+        if train.carry_state and "bidirectional" in str(type(abstract.stack.layers[0])).lower():
+            raise InputError(
+                "a carried state with layers in both directions",
+                "in train.carry_state",
+                "set one of the two to false",
+            )
+
+    def patterns(self) -> None:
+        """Checks that every pattern names a parameter."""
+        train = self.config
+        for where, patterns in (
+            ("freeze", train.freeze),
+            ("rate_scales", train.rate_scales),
+            ("no_decay", train.no_decay),
+        ):
+            for pattern in patterns:
+                if not any(fnmatchcase(path, pattern) for path in self.paths):
+                    raise InputError(
+                        f"no parameter is called '{pattern}'",
+                        f"in train.{where}",
+                        f"there are {', '.join(self.paths)}",
+                    )
+
+    def trained(self, path: tuple[Any, ...], variable: Any) -> bool:
+        """Whether a variable of the model is a parameter that is trained."""
+        name = ".".join(map(str, path))
+        return isinstance(variable, nnx.Param) and not any(fnmatchcase(name, p) for p in self.config.freeze)
+
+    def hyper(self) -> dict[str, jax.Array]:
+        """Every number of the configuration that may differ between members of a population."""
+        train = self.config
+        numbers = {f.name: getattr(train, f.name) for f in dataclasses.fields(train) if "float" in str(f.type)}
+        numbers.pop("rate_scales")
+        if numbers["decay_steps"] is None:
+            numbers["decay_steps"] = max(1.0, self.total - (train.warmup_steps or 0))
+        return {name: jnp.asarray(value, jnp.float32) for name, value in numbers.items() if value is not None}
+
+    def member(self, seed: jax.Array | int) -> Member:
+        """A member before its first step; `seed` may be traced, so that a population is ``jax.vmap(trainer.member)(seeds)``."""
+        weights_key, key = jax.random.split(jax.random.key(seed))
+        model = self.make(nnx.Rngs(weights_key))
+        _, params, fixed = nnx.split(model, self.trained, ...)
+        params, fixed, hyper = nnx.to_pure_dict(params), nnx.to_pure_dict(fixed), self.hyper()
+        return Member(
+            params=params,
+            fixed=fixed,
+            optimizer=optimizer(self.config, hyper).init(params),
+            average=None if self.config.average is None else jax.tree.map(jnp.copy, params),
+            carry=model.initial_state(self.config.batch) if self.config.carry_state else None,
+            hyper=hyper,
+            key=jax.random.key_data(key),
+            step=jnp.zeros((), jnp.int32),
+            status=jnp.full((), RUNNING, jnp.int32),
+            best=jnp.full((), jnp.inf),
+            best_step=jnp.zeros((), jnp.int32),
+            waited=jnp.zeros((), jnp.int32),
+            meter=Meter.empty(),
+        )
+
+    def model(self, params: Any, fixed: Any) -> Any:
+        """The module with these weights."""
+        return nnx.merge(self.graph, nnx.State(_merged(params, fixed)))
+
+    def chunk(self, member: Member, data: Any, start: jax.Array, count: jax.Array, clear: jax.Array) -> Member:
+        """`count` steps of training from step `start`: one program for any count.
+
+        Args:
+          member: what is trained.
+          data: the task's arrays; or, if they reside on the host, the batches of these steps, stacked.
+          start: steps done, the same for all members of a population, so that they share the order of batches' numbers.
+          count: steps to do.
+          clear: whether the meter begins anew.
+        """
+        meter = jax.tree.map(lambda empty, sums: jnp.where(clear, empty, sums), Meter.empty(), member.meter)
+        member = dataclasses.replace(member, meter=meter)
+        if self.config.residence == "host":
+
+            def stacked(k, member):
+                return self.step(member, jax.tree.map(lambda v: v[k], data), start + k)
+
+            return jax.lax.fori_loop(0, count, stacked, member)
+
+        def epoch(state):
+            member, done = state
+            number, index = jnp.divmod(start + done, self.epoch_steps)
+            order = self.order(member.key, number)
+            here = jnp.minimum(count - done, self.epoch_steps - index)
+
+            def step(k, member):
+                batch = self.task.take(data, order, index + k, "train", self.config.batch)
+                return self.step(member, batch, start + done + k)
+
+            return jax.lax.fori_loop(0, here, step, member), done + here
+
+        done = jnp.zeros((), jnp.int32)
+        return jax.lax.while_loop(lambda state: state[1] < count, epoch, (member, done))[0]
+
+    def order(self, key_data: jax.Array, epoch: jax.Array) -> Any:
+        """The order of batches in an epoch, for a member's key data."""
+        key = jax.random.fold_in(jax.random.wrap_key_data(key_data), jnp.uint32(2**32 - 1))  # apart from any step's
+        return self.task.order(jax.random.fold_in(key, epoch), "train", self.config.batch)
+
+    def step(self, member: Member, batch: Batch, step: jax.Array) -> Member:
+        """One step of the optimiser. A member whose loss or gradient is not finite keeps what it had, and is frozen."""
+        train, hyper = self.config, member.hyper
+        gradients, carry, meter = self.gradients(
+            member, batch, jax.random.fold_in(jax.random.wrap_key_data(member.key), step)
+        )
+        norm = optax.global_norm(gradients)
+        if train.clip_norm is not None:
+            shrink = jnp.minimum(1.0, hyper["clip_norm"] / jnp.maximum(norm, 1e-30))
+            gradients = jax.tree.map(lambda g: g * shrink.astype(g.dtype), gradients)
+        updates, optimizer_state = optimizer(train, hyper).update(gradients, member.optimizer, member.params)
+        rate = learning_rate(train, hyper, step)
+        move = partial(self.move, rate, hyper.get("weight_decay"))
+        params = jax.tree_util.tree_map_with_path(move, updates, member.params)
+        average = member.average
+        if average is not None:
+            average = jax.tree.map(lambda a, p: a + (1 - hyper["average"]).astype(p.dtype) * (p - a), average, params)
+        finite = jnp.isfinite(meter.nats) & jnp.isfinite(norm)
+        after = dataclasses.replace(
+            member,
+            params=params,
+            optimizer=optimizer_state,
+            average=average,
+            carry=carry,
+            step=member.step + 1,
+            meter=jax.tree.map(jnp.add, member.meter, dataclasses.replace(meter, gradient_norm=norm)),
+        )
+        goes_on = finite & (member.status == RUNNING)
+        after = jax.tree.map(lambda new, old: jnp.where(goes_on, new, old), after, member)
+        return dataclasses.replace(after, status=jnp.where(finite, member.status, NON_FINITE))
+
+    def move(
+        self, rate: jax.Array, decay: jax.Array | None, path: Any, update: jax.Array, value: jax.Array
+    ) -> jax.Array:
+        """A parameter after its update."""
+        name = ".".join(str(getattr(part, "key", part)) for part in path)
+        train = self.config
+        if decay is not None and not any(fnmatchcase(name, pattern) for pattern in train.no_decay):
+            update = update + decay.astype(value.dtype) * value
+        for pattern, factor in train.rate_scales.items():
+            if fnmatchcase(name, pattern):
+                update = update * factor
+        return value - rate.astype(value.dtype) * update
+
+    def gradients(self, member: Member, batch: Batch, key: jax.Array) -> tuple[Any, Any, Meter]:
+        """Gradient of the objective by the parameters, the carried state after the batch, and this step's sums."""
+        parts = self.config.accumulate
+        total = jnp.maximum(batch.valid().sum(), 1)
+        value = jax.value_and_grad(self.objective, has_aux=True)
+        if parts == 1:
+            (_, (carry, meter)), gradients = value(member.params, member, member.carry, batch, key, total)
+            return gradients, carry, meter
+        rows = self.config.batch // parts
+        split = partial(jax.tree.map, lambda v: v if v.ndim == 0 else v.reshape(parts, rows, *v.shape[1:]))
+        batches, carries = split(batch), split(member.carry)
+
+        def part(sums, k):
+            pick = partial(jax.tree.map, lambda v: v if v.ndim == 0 else v[k])
+            inputs = (pick(carries), pick(batches), jax.random.fold_in(key, k), total)
+            (_, (carry, meter)), gradients = value(member.params, member, *inputs)
+            return jax.tree.map(jnp.add, sums, (gradients, meter)), carry
+
+        zeros = (jax.tree.map(jnp.zeros_like, member.params), Meter.empty())
+        (gradients, meter), carry = jax.lax.scan(part, zeros, jnp.arange(parts))
+        carry = jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:]), carry)
+        return gradients, carry, dataclasses.replace(meter, steps=jnp.ones((), jnp.int32))
+
+    def objective(
+        self, params: Any, member: Member, carry: Any, batch: Batch, key: jax.Array, total: jax.Array
+    ) -> tuple[jax.Array, tuple[Any, Meter]]:
+        """Loss and penalties: the share of a batch of `total` answers that `batch` holds."""
+        train, hyper = self.config, member.hyper
+        model = self.model(params, member.fixed)
+        prediction = predict(model, batch, carry, key)
+        nats, answers, correct = answer_sums(self.task, prediction, batch)
+        share = answers / total
+        value = nats / total
+        for name, power in (("activity_l1", 1), ("activity_l2", 2)):
+            if getattr(train, name) is not None:
+                value += hyper[name] * share * activity(prediction.hidden, batch, power)
+        for name, power in (("weight_l1", 1), ("weight_l2", 2)):
+            if getattr(train, name) is not None:
+                value += hyper[name] * weight_penalty(params, power) / train.accumulate
+        carry = None if carry is None else jax.lax.stop_gradient(prediction.state)
+        one = jnp.ones((), jnp.int32)
+        return value, (carry, Meter(nats, answers, correct, value, jnp.zeros(()), one))
+
+    def evaluate(self, member: Member, data: Any) -> Meter:
+        """Sums over the validation split, with the averaged weights if there are any."""
+        rows = self.task.rows("validation", self.config.batch)
+        steps = self.task.steps("validation", rows)
+        params = member.params if member.average is None else member.average
+        model = self.model(params, member.fixed)
+        order = self.task.order(jax.random.key(0), "validation", rows)
+        carry = model.initial_state(rows) if self.config.carry_state else None
+
+        def add(k, state):
+            carry, sums = state
+            batch = self.task.take(data, order, k, "validation", rows)
+            prediction = predict(model, batch, carry, None)
+            nats, answers, correct = answer_sums(self.task, prediction, batch)
+            zero = jnp.zeros(())
+            seen = Meter(nats, answers, correct, zero, zero, jnp.ones((), jnp.int32))
+            return (None if carry is None else prediction.state), jax.tree.map(jnp.add, sums, seen)
+
+        return jax.lax.fori_loop(0, steps, add, (carry, Meter.empty()))[1]
+
+    def judge(self, member: Member, validation: Meter) -> Member:
+        """The member after a validation: its best loss, and how long it has waited for a better one."""
+        loss = validation.nats / validation.answers
+        better = loss < member.best
+        return dataclasses.replace(
+            member,
+            best=jnp.where(better, loss, member.best),
+            best_step=jnp.where(better, member.step, member.best_step),
+            waited=jnp.where(better, 0, member.waited + 1),
+        )
+
+
+def predict(model: Any, batch: Batch, carry: Any, key: jax.Array | None) -> Prediction:
+    """The model's answers to a batch; a batch that is fresh begins with the initial state instead of `carry`."""
+    if carry is not None and batch.fresh is not None:
+        initial = model.initial_state(batch.inputs.shape[0])
+        carry = jax.tree.map(lambda start, state: jnp.where(batch.fresh, start, state), initial, carry)
+    return model.unroll(batch.inputs, state=carry, lengths=batch.lengths, mask=batch.mask, reset=batch.reset, key=key)
+
+
+def answer_sums(task: Task, prediction: Prediction, batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Over valid answers: sum of losses, count, and count of right ones."""
+    each, right = losses(task, prediction.outputs, batch)
+    valid = batch.valid()
+    nats = jnp.sum(jnp.where(valid, each, 0))
+    return nats, valid.sum().astype(jnp.int32), jnp.sum(valid & (right > 0)).astype(jnp.int32)
+
+
+def activity(hidden: jax.Array, batch: Batch, power: int) -> jax.Array:
+    """Mean over valid steps of the sum over units of ``|h| ** power``, for the last recurrent layer."""
+    steps = jnp.ones(hidden.shape[:2], bool) if batch.mask is None else batch.mask
+    if batch.lengths is not None:
+        steps = steps & (jnp.arange(hidden.shape[1]) < batch.lengths[:, None])
+    summed = jnp.sum(jnp.abs(hidden) ** power, axis=-1)
+    return jnp.sum(jnp.where(steps, summed, 0)) / jnp.maximum(steps.sum(), 1)
+
+
+def weight_penalty(params: Any, power: int) -> jax.Array:
+    """Sum of ``|w| ** power`` over kernels and embeddings (biases, scales and peepholes are left alone)."""
+    named = jax.tree_util.tree_leaves_with_path(params)
+    kernels = [v for path, v in named if str(getattr(path[-1], "key", "")).endswith(("kernel", "embedding"))]
+    return sum((jnp.sum(jnp.abs(v) ** power) for v in kernels), start=jnp.zeros(()))
+
+
+def metrics(task: Task, meter: Meter) -> dict[str, float]:
+    """What the sums of a meter say, as plain numbers: loss and, for classes, accuracy, bits and perplexity."""
+    found = jax.device_get(meter)
+    loss = float(found.nats) / max(1, int(found.answers))
+    values = {"loss": loss}
+    if task.answers == "classes":
+        values["accuracy"] = int(found.correct) / max(1, int(found.answers))
+        values["bits_per_symbol"] = loss / 0.6931471805599453
+        values["perplexity"] = float(jnp.exp(jnp.asarray(min(loss, 80.0))))
+    return values
+
+
+def _merged(a: Any, b: Any) -> Any:
+    """Two nested dicts as one."""
+    if not isinstance(a, dict) or not isinstance(b, dict):
+        return a
+    return {key: _merged(a[key], b[key]) if key in a and key in b else a.get(key, b.get(key)) for key in {**b, **a}}
