@@ -25,8 +25,8 @@ projected_lstm    yes       yes        no           c h; i f g o m
 min_gru           yes       yes        yes          h; z n
 ================  ========  =========  ===========  ==========================================================
 
-``scan`` is plain ``lax.scan`` with JAX's own differentiation (forward mode too), ``fused`` has one gradient for the whole
-sequence, ``associative`` is parallel in time and needs a step that is affine in the state.
+``scan`` is plain ``lax.scan`` with JAX's own differentiation (forward mode too), ``fused`` has one gradient for the
+whole sequence, ``associative`` is parallel in time and needs a step that is affine in the state (a `LinearCell`).
 
 A new cell is a class of about ten lines: what it is made of, and its step::
 
@@ -46,7 +46,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -96,16 +96,22 @@ class Weights(NamedTuple):
     """Everything else, by name: biases added in the step, peepholes, scales, leaks."""
 
 
+@runtime_checkable
 class Dot(Protocol):
     """The matrix product of a cell's step: gates by name, each ``[batch, units]``."""
 
-    def __call__(self, name: str, operand: Operand) -> dict[str, Field]: ...
+    def __call__(self, name: str, operand: Operand) -> dict[str, Field]:
+        """The product of `operand` and the kernel of that name."""
+        ...
 
 
+@runtime_checkable
 class At(Protocol):
     """Names a quantity of a step, and gives it back (edited, if someone asked for that)."""
 
-    def __call__(self, name: str, value: Field) -> Field: ...
+    def __call__(self, name: str, value: Field) -> Field:
+        """The value that the step goes on with."""
+        ...
 
 
 def lookup(table: Mapping[str, Any], name: Any, what: str) -> Any:
@@ -151,24 +157,22 @@ class Cell(nnx.Module):
       InputError: a width below one, or an unknown activation, initialiser or weight name.
     """
 
-    gates: ClassVar[tuple[str, ...]]
+    gates: tuple[str, ...]
     """Names of the gates, in the order of the kernel's column blocks."""
     products: ClassVar[Mapping[str, tuple[str, ...]]]
     """The matrix products inside the loop, and the gates each one feeds. `name` uses the weight `name_kernel` if there
     is one, else those gates' columns of `recurrent_kernel`. Recurrent dropout acts on `recurrent` and `candidate`."""
-    summed: ClassVar[tuple[str, ...]] = ()
+    summed: tuple[str, ...] = ()
     """Gates that use input part and product only as their sum, so that one array can stand for both."""
-    fields: ClassVar[tuple[str, ...]]
+    fields: tuple[str, ...]
     """All names given to `at`, in order."""
-    state: ClassVar[tuple[str, ...]] = ("h",)
+    state: tuple[str, ...] = ("h",)
     """Names of the state's fields."""
-    output: ClassVar[str] = "h"
+    output: str = "h"
     """The field of the state that is the layer's output."""
-    reduces_units: ClassVar[bool] = False
+    reduces_units: bool = False
     """Whether a step takes a mean over units, so that padding units changes the rest."""
-    linear: ClassVar[bool] = False
-    """Whether a step is affine in the state: the cell then has ``affine(w, x, at) -> (a, b)``, the step being ``a * h + b``."""
-    bias_in_step: ClassVar[bool] = False
+    bias_in_step: bool = False
     """Whether the step adds `bias` itself, instead of finding it in ``x``."""
     small: ClassVar[Mapping[str, tuple[Any, str]]] = {}
     """Shape and default initialiser of further weights. A shape may name `units` or `gates` for a width."""
@@ -320,7 +324,8 @@ class Elman(Cell):
 class LSTM(Cell):
     """``c = f c + i g, h = o tanh(c)`` (Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000).
 
-    Weights, columns `i f g o`: input_kernel ``[input, 4 units]``, recurrent_kernel ``[units, 4 units]``, bias ``[4 units]``.
+    Weights, columns `i f g o`: input_kernel ``[input, 4 units]``, recurrent_kernel ``[units, 4 units]``, bias
+    ``[4 units]``.
     """
 
     gates = ("i", "f", "g", "o")
@@ -363,9 +368,10 @@ class GRU(Cell):
 
 
 class GRUBefore(Cell):
-    """``n = tanh(W x + U (r h) + b)``: the GRU with its reset gate before the product, as first published (Cho et al. 2014).
+    """``n = tanh(W x + U (r h) + b)``: the GRU as first published, reset before the product (Cho et al. 2014).
 
-    Weights, columns `r z n`: input_kernel ``[input, 3 units]``, recurrent_kernel ``[units, 3 units]``, bias ``[3 units]``.
+    Weights, columns `r z n`: input_kernel ``[input, 3 units]``, recurrent_kernel ``[units, 3 units]``, bias
+    ``[3 units]``.
     """
 
     gates = ("r", "z", "n")
@@ -384,7 +390,8 @@ class GRUBefore(Cell):
 class MGU(Cell):
     """``h = (1 - f) h + f n``, a GRU with one gate (Zhou et al. 2016, "Minimal gated unit").
 
-    Weights, columns `f n`: input_kernel ``[input, 2 units]``, recurrent_kernel ``[units, 2 units]``, bias ``[2 units]``.
+    Weights, columns `f n`: input_kernel ``[input, 2 units]``, recurrent_kernel ``[units, 2 units]``, bias
+    ``[2 units]``.
     """
 
     gates = ("f", "n")
@@ -415,6 +422,7 @@ class CTRNN(Cell):
     fields = ("v", "h")
     state = ("v", "h")
     small: ClassVar = {"leak": ((), "ones")}
+    leak: Fixed
 
     def __init__(self, input: int, units: int, *, leak: float = 0.2, rngs: nnx.Rngs, **options: Any):
         super().__init__(input, units, rngs=rngs, **options)
@@ -429,8 +437,8 @@ class CTRNN(Cell):
 class PeepholeLSTM(Cell):
     """An LSTM whose gates see the cell state (Gers & Schmidhuber 2000; Graves 2013).
 
-    Weights, columns `i f g o`: input_kernel ``[input, 4 units]``, recurrent_kernel ``[units, 4 units]``, bias ``[4 units]``,
-    peephole ``[3, units]`` (rows `i f o`).
+    Weights, columns `i f g o`: input_kernel ``[input, 4 units]``, recurrent_kernel ``[units, 4 units]``, bias
+    ``[4 units]``, peephole ``[3, units]`` (rows `i f o`).
     """
 
     gates = ("i", "f", "g", "o")
@@ -461,8 +469,8 @@ def _normalise(parts: dict[str, jax.Array]) -> dict[str, jax.Array]:
 class LayerNormLSTM(Cell):
     """An LSTM with layer normalisation of input part, product and cell state (Ba, Kiros & Hinton 2016, eqs. 20-22).
 
-    Weights, columns `i f g o`: input_kernel ``[input, 4 units]``, recurrent_kernel ``[units, 4 units]``; bias, input_scale
-    and recurrent_scale ``[4 units]``; cell_scale and cell_shift ``[units]``.
+    Weights, columns `i f g o`: input_kernel ``[input, 4 units]``, recurrent_kernel ``[units, 4 units]``; bias,
+    input_scale and recurrent_scale ``[4 units]``; cell_scale and cell_shift ``[units]``.
     """
 
     gates = ("i", "f", "g", "o")
@@ -525,27 +533,34 @@ class ProjectedLSTM(Cell):
         return {"c": c, "h": at("h", dot("projection", m)["h"])}
 
 
-class MinGRU(Cell):
-    """``h = (1 - z) h + z n`` where gate and candidate see the input alone (Feng et al. 2024): affine in the state.
+class LinearCell(Cell):
+    """A cell whose step is ``a h + b``, neither `a` nor `b` depending on the state: a subclass writes `affine`."""
+
+    products: ClassVar = {}
+
+    @abc.abstractmethod
+    def affine(self, w: dict[str, jax.Array], x: dict[str], at: At) -> tuple[Gate]:
+        """``(a, b)``, each shaped like a gate of `x`: one step ``[batch, units]``, or all ``[time, batch, units]``."""
+
+    def step(self, w, s, x, dot, at):  # noqa: D102
+        a, b = self.affine(w, x, at)
+        return {"h": at("h", a * s["h"] + b)}
+
+
+class MinGRU(LinearCell):
+    """``h = (1 - z) h + z n`` where gate and candidate see the input alone (Feng et al. 2024).
 
     Weights, columns `z n`: input_kernel ``[input, 2 units]``, bias ``[2 units]``.
     """
 
     gates = ("z", "n")
-    products: ClassVar = {}
     fields = ("z", "n", "h")
-    linear = True
     defaults: ClassVar = {"activation": "identity"}
 
-    def affine(self, w: dict[str, jax.Array], x: dict[str, Field], at: At) -> tuple[Field, Field]:
-        """``(a, b)`` of the step ``a * h + b``, each shaped like a gate of `x`."""
+    def affine(self, w, x, at):  # noqa: D102
         z = at("z", self.recurrent_activation(x["z"]))
         n = at("n", self.activation(x["n"]))
         return 1 - z, z * n
-
-    def step(self, w, s, x, dot, at):  # noqa: D102
-        a, b = self.affine(w, x, at)
-        return {"h": at("h", a * s["h"] + b)}
 
 
 class FeedBack(Cell):

@@ -36,10 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 141
     except Exception as error:
-        if not hasattr(error, "exit_code"):
+        code = getattr(error, "exit_code", None)
+        if code is None:
             raise
         print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        return code
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -236,7 +236,8 @@ class Stack(nnx.Module):
         """Runs all layers; arguments as in `Recurrent.unroll`."""
         _check_places(record, edit, [str(k) for k in range(len(self.layers))])
         results: dict[str, Unrolled] = {}
-        values, rate = inputs, _value(self.dropout)
+        values: Any = inputs
+        rate = _value(self.dropout)
         for k, layer in enumerate(self.layers):
             name = str(k)
             layer_key, drop_key = _keys(None if key is None else jax.random.fold_in(key, k), 2)
@@ -269,7 +270,7 @@ class Prediction(NamedTuple):
     """What a model gives.
 
     Attributes:
-      outputs: logits or numbers, ``[batch, time, outputs]``; ``[batch, outputs]`` if the model reads the last step only.
+      outputs: logits or numbers, ``[batch, time, outputs]``; ``[batch, outputs]`` if only the last step is read.
       hidden: outputs of the recurrent layers, ``[batch, time, units]``, with gradient (for activity penalties).
       state: final state by layer and field.
       recorded: what was recorded, by layer and field.
@@ -321,12 +322,12 @@ class SequenceModel(nnx.Module):
         return self.stack.initial_state(batch)
 
     def unroll(self, inputs: jax.Array, *, key: jax.Array | None = None, **options: Any) -> Prediction:
-        """Runs the model on symbols ``[batch, time]`` or numbers ``[batch, time, input]``; options as in `Stack.unroll`."""
+        """Runs the model on symbols ``[batch, time]`` or numbers ``[batch, time, input]``; see `Stack.unroll`."""
         stack_key, drop_key = _keys(key, 2)
         result = self.stack.unroll(self._read(inputs, drop_key), key=stack_key, **options)
         hidden = result.outputs
         shown = hidden if self.read == "every" else _last_valid(hidden, result.state, options)
-        return Prediction(self.readout(shown), hidden, result.state, result.recorded, result.plan)
+        return Prediction(self.readout(shown), hidden, result.state, result.recorded, _named(result.plan))
 
     def _read(self, inputs: jax.Array, drop_key: jax.Array | None) -> jax.Array | Embedded:
         """What the first layer reads; the embedding stays a table unless dropout needs its rows."""
@@ -337,7 +338,7 @@ class SequenceModel(nnx.Module):
         if table is not None:
             values = table[inputs]
         elif jnp.issubdtype(inputs.dtype, jnp.integer):
-            values = jax.nn.one_hot(inputs, self.stack.layers[0].cell.input)
+            values = jax.nn.one_hot(inputs, _first_cell(self.stack).input)
         else:
             values = inputs
         return values * dropout_mask(drop_key, rate, (values.shape[0], 1, values.shape[-1]), values.dtype)
@@ -366,22 +367,21 @@ class EncoderDecoder(nnx.Module):
         outputs: int | None = None,
         rngs: nnx.Rngs | None = None,
     ):
-        feeds_back = isinstance(decoder, FeedBack)
-        reads = decoder.input if feeds_back else _first_cell(decoder).input
+        reads = decoder.input if isinstance(decoder, FeedBack) else _first_cell(decoder).input
         if reads != encoder.width:
             raise InputError(
                 f"a decoder of {reads} context features",
                 "in EncoderDecoder",
                 f"the encoder gives {encoder.width}",
             )
-        if not feeds_back and (outputs is None or rngs is None):
-            raise InputError("a readout of no width", "in EncoderDecoder", "give outputs= and rngs=")
         self.encoder, self.decoder = encoder, decoder
-        self.readout = (
-            None
-            if feeds_back
-            else nnx.Linear(decoder.width, outputs, kernel_init=INITIALIZERS["glorot_uniform"], rngs=rngs)
-        )
+        if isinstance(decoder, FeedBack):
+            self.readout = None
+            return
+        if outputs is None or rngs is None:
+            raise InputError("a readout of no width", "in EncoderDecoder", "give outputs= and rngs=")
+        init = INITIALIZERS["glorot_uniform"]
+        self.readout = nnx.Linear(decoder.width, outputs, kernel_init=init, rngs=rngs)
 
     def __call__(
         self,
@@ -405,7 +405,8 @@ class EncoderDecoder(nnx.Module):
         read = self.encoder.unroll(inputs, lengths=lengths, key=read_key)
         context = _last_valid(read.outputs, read.state, {"lengths": lengths})
         repeated = jnp.broadcast_to(context[:, None], (context.shape[0], steps, context.shape[1]))
-        if self.readout is not None:
+        if not isinstance(self.decoder, FeedBack):
+            assert self.readout is not None
             return self.readout(self.decoder(repeated, key=write_key))
         if answers is None:
             return unroll(self.decoder, repeated).outputs
@@ -456,9 +457,12 @@ def _plans(parts: Mapping[str, Unrolled]) -> tuple[tuple[str, Plan], ...]:
     """The plans of all layers by name."""
     found: list[tuple[str, Plan]] = []
     for name, part in parts.items():
-        inner = [("", part.plan)] if isinstance(part.plan, Plan) else part.plan
-        found += [(f"{name}.{place}".rstrip("."), plan) for place, plan in inner]
+        found += [(f"{name}.{place}".rstrip("."), plan) for place, plan in _named(part.plan)]
     return tuple(found)
+
+
+def _named(plan: Plan | tuple[tuple[str, Plan], ...]) -> tuple[tuple[str, Plan], ...]:
+    return (("", plan),) if isinstance(plan, Plan) else plan
 
 
 def _within(state: Mapping[str, jax.Array] | None, name: str) -> dict[str, jax.Array] | None:

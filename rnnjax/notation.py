@@ -7,7 +7,8 @@ Inside the engine sequences are time-major, ``[time, batch, units]``; at the pub
 
 from __future__ import annotations
 
-from typing import Any
+import importlib.util
+from typing import TYPE_CHECKING, Any
 
 AXES = {
     "member": "models of a population, trained side by side",
@@ -19,25 +20,29 @@ AXES = {
     "vocab": "distinct symbols",
 }
 
-try:
+if TYPE_CHECKING or importlib.util.find_spec("jaxtyping"):
     from jaxtyping import Array, Bool, Float, Int
 
     Inputs = Float[Array, "time batch input"]
     """What a layer reads: ``[time, batch, input]``."""
     Tokens = Int[Array, "time batch"]
     """Symbols by index: ``[time, batch]``."""
-    Outputs = Float[Array, "time batch width"]
+    Outputs = Float[Array, "time batch _"]
     """What a layer gives at every step: ``[time, batch, units]`` for most cells."""
     StepMask = Bool[Array, "time batch"]
     """One truth value a step and row: ``[time, batch]``."""
+    RowMask = Bool[Array, "batch"]
+    """One truth value a row: ``[batch]``."""
     Table = Float[Array, "vocab gates"]
     """The input part of every gate for each symbol: ``[vocab, gates]``."""
-    Field = Float[Array, "batch width"]
+    Field = Float[Array, "batch _"]
     """One named quantity at one step: ``[batch, units]`` for most cells."""
+    Gate = Float[Array, "*time batch units"]
+    """A gate at one step, ``[batch, units]``, or at all steps, ``[time, batch, units]``."""
     Operand = Float[Array, "batch operand"]
     """The left-hand side of a matrix product at one step: ``[batch, units]`` for most cells."""
-except ImportError:  # annotations alone use these names: an accelerator box may lack jaxtyping
-    Inputs = Tokens = Outputs = StepMask = Table = Field = Operand = Any
+else:  # annotations alone use these names: an accelerator box may lack jaxtyping
+    Inputs = Tokens = Outputs = StepMask = RowMask = Table = Field = Gate = Operand = Any
 
 State = dict[str, Field]
 """The state of a layer by name (`h`, `c`, ...), each field ``[batch, units]``."""

@@ -1,8 +1,8 @@
 """How members share a device, and the loop that trains them.
 
-A lift turns a function of one member into one of many: `one` (a single member), `vmap` (side by side in every operation)
-or `map` (one after the other inside the program). `fit` is a generator: it yields after each compiled chunk of steps, and
-whoever runs it decides what to log, save and stop.
+A lift turns a function of one member into one of many: `one` (a single member), `vmap` (side by side in every
+operation) or `map` (one after the other inside the program). `fit` is a generator: it yields after each compiled chunk
+of steps, and whoever runs it decides what to log, save and stop.
 """
 
 from __future__ import annotations

@@ -17,11 +17,12 @@ class Display:
 
     def __init__(self, start: int, total: int, bar: Any, task: Any):
         self._start, self._total, self._bar, self._task = start, total, bar, task
-        self._began, self._last, self._seen = time.monotonic(), 0.0, {}
+        self._began, self._last = time.monotonic(), 0.0
+        self._seen: dict[str, float] = {}
 
     def update(self, step: int, row: Mapping[str, Any] | None) -> None:
         """Shows that `step` steps are done, and the newest numbers."""
-        self._seen |= {key: row[key] for key in SHOWN if key in (row or {})}
+        self._seen |= {key: value for key, value in (row or {}).items() if key in SHOWN}
         numbers = "  ".join(f"{_short(key)} {_number(value)}" for key, value in self._seen.items())
         if self._bar is not None:
             self._bar.update(self._task, completed=step, numbers=numbers)

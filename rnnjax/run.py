@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,7 @@ from rnnjax.tasks.registry import OwnConfig
 from rnnjax.train import NON_FINITE, Member, learning_rate, metrics
 from rnnjax.unroll import unroll
 
+Checkpoint = int | Literal["latest", "best"]
 PACKAGES = ("rnnjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 DATA_FILE = "data.npz"
 
@@ -95,12 +96,12 @@ class Run:
         """The lines of the log, one a logged step."""
         return self.folder.metrics()
 
-    def member(self, checkpoint: str | int = "latest") -> Member:
+    def member(self, checkpoint: Checkpoint = "latest") -> Member:
         """The whole state of training at a checkpoint: `latest`, `best`, or a step."""
         trainer = self.experiment.built.trainer
         return self.folder.restore(jax.eval_shape(trainer.member, 0), checkpoint)
 
-    def model(self, checkpoint: str | int = "latest") -> Any:
+    def model(self, checkpoint: Checkpoint = "latest") -> Any:
         """The trained model at a checkpoint, with averaged weights if there are any."""
         member = self.member(checkpoint)
         params = member.params if member.average is None else member.average
@@ -116,7 +117,7 @@ class Run:
         top_p: float = 1.0,
         rows: int = 1,
         seed: int = 0,
-        checkpoint: str | int = "latest",
+        checkpoint: Checkpoint = "latest",
     ) -> list[tuple[str, str]]:
         """Text that the model draws after each prompt, as pairs of prompt and continuation.
 
@@ -149,7 +150,7 @@ class Run:
         fields: Sequence[str],
         passage: str | None = None,
         *,
-        checkpoint: str | int = "latest",
+        checkpoint: Checkpoint = "latest",
         steps: int = 100,
     ) -> Recorded:
         """What the model does inside while it reads one passage.
@@ -444,7 +445,7 @@ def memory(built: Built) -> dict[str, int]:
 
 
 def check_installation() -> tuple[dict[str, Any], list[tuple[str, bool, str]]]:
-    """What is installed, and whether the engine computes here what it should: name, verdict and a word for each check."""
+    """What is installed, and whether the engine computes here what it should: checks by name, verdict and a word."""
     environment = describe_environment()
     cell = CELLS["lstm"](3, 4, rngs=nnx.Rngs(0))
     inputs = jax.random.normal(jax.random.key(0), (2, 7, 3))

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax.cells import At, Cell, Structure
-from rnnjax.notation import Field, Outputs, State, StepMask, Table, Tokens
+from rnnjax.notation import Field, Outputs, RowMask, State, StepMask, Table, Tokens
 
 RECURRENT_PRODUCTS = ("recurrent", "candidate")
 """The products whose operand recurrent dropout masks."""
@@ -260,7 +260,7 @@ def field_width(cell: Cell, name: str) -> int:
     return cell.widths.get(name, cell.units)
 
 
-def _where(condition: StepMask, then: Any, otherwise: Any) -> Any:
+def _where(condition: RowMask, then: Any, otherwise: Any) -> Any:
     return jax.tree.map(lambda a, b: jnp.where(condition[:, None], a, b), then, otherwise)
 
 

@@ -172,7 +172,7 @@ class Trainer:
       train: how it is trained.
 
     Raises:
-      InputError: a batch larger than the data, a pattern that no parameter has, or a carried state where there can be none.
+      InputError: a batch larger than the data, a pattern that no parameter has, or a state carried against the time.
     """
 
     def __init__(self, task: Task, make: Callable[[nnx.Rngs], Any], train: TrainConfig):
@@ -233,7 +233,7 @@ class Trainer:
         return {name: jnp.asarray(value, jnp.float32) for name, value in numbers.items() if value is not None}
 
     def member(self, seed: jax.Array | int) -> Member:
-        """A member before its first step; `seed` may be traced, so that a population is ``jax.vmap(trainer.member)(seeds)``."""
+        """A member before its first step; `seed` may be traced: a population is ``jax.vmap(trainer.member)(seeds)``."""
         weights_key, key = jax.random.split(jax.random.key(seed))
         model = self.make(nnx.Rngs(weights_key))
         _, params, fixed = nnx.split(model, self.trained, ...)
@@ -418,9 +418,10 @@ class Trainer:
 
 def predict(model: Any, batch: Batch, carry: Any, key: jax.Array | None) -> Prediction:
     """The model's answers to a batch; a batch that is fresh begins with the initial state instead of `carry`."""
-    if carry is not None and batch.fresh is not None:
+    fresh = batch.fresh
+    if carry is not None and fresh is not None:
         initial = model.initial_state(batch.inputs.shape[0])
-        carry = jax.tree.map(lambda start, state: jnp.where(batch.fresh, start, state), initial, carry)
+        carry = jax.tree.map(lambda start, state: jnp.where(fresh, start, state), initial, carry)
     return model.unroll(batch.inputs, state=carry, lengths=batch.lengths, mask=batch.mask, reset=batch.reset, key=key)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from rnnjax.cells import Cell, Structure, Weights, lookup
 from rnnjax.config import InputError
@@ -65,13 +66,13 @@ class Embedded:
 
 def unroll(
     cell: Cell,
-    inputs: jax.Array | Embedded,
+    inputs: ArrayLike | Embedded,
     *,
-    state: Mapping[str, jax.Array] | None = None,
-    lengths: jax.Array | None = None,
-    mask: jax.Array | None = None,
-    reset: jax.Array | None = None,
-    initial: Mapping[str, jax.Array] | None = None,
+    state: Mapping[str, ArrayLike] | None = None,
+    lengths: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    reset: ArrayLike | None = None,
+    initial: Mapping[str, ArrayLike] | None = None,
     reverse: bool = False,
     record: Sequence[str] = (),
     edit: Edit | Sequence[Edit] | None = None,
@@ -88,13 +89,13 @@ def unroll(
 
     Args:
       cell: the cell, with its weights.
-      inputs: ``[batch, time, input]``; or indices of symbols ``[batch, time]``, standing for one-hot rows; or `Embedded`.
+      inputs: ``[batch, time, input]``; or symbols by index ``[batch, time]``, standing for one-hot rows; or `Embedded`.
 
     Other arguments:
       state: the state before the first step, by field, each ``[batch, units]``; `initial` if None.
       lengths: valid steps of each row, ``[batch]``; steps beyond do not exist.
-      mask: which steps exist, ``[batch, time]``. A step that does not exist carries the state through unchanged (a reset
-        on it included) and outputs zero. With `lengths`, both must hold.
+      mask: which steps exist, ``[batch, time]``. A step that does not exist carries the state through unchanged (a
+        reset on it has no effect) and outputs zero. With `lengths`, both must hold.
       reset: rows that start anew before a step, ``[batch, time]``, in the order of processing (with `reverse`, that is
         after the step to the right).
       initial: what a reset returns a row to; zero if None.
@@ -108,8 +109,8 @@ def unroll(
         expectation.
       truncate: steps after which the gradient is cut (truncated backpropagation through time); the state goes on.
       executor: `auto`, or a name of `EXECUTORS`.
-      remat: what the backward pass computes again to save memory: None (pointwise parts at most), `step` (products too, so that
-        only states are stored), or a number of steps (whole segments, so that only the states between them are).
+      remat: what the backward pass computes again to save memory: None (pointwise parts at most), `step` (products too,
+        so that only states are stored), or a number of steps (whole segments, so that only states between them are).
       unroll: steps of the loop laid out side by side in the program.
       time_major: whether inputs, masks and results are ``[time, batch, ...]``.
 
@@ -124,9 +125,10 @@ def unroll(
     values = inputs.tokens if isinstance(inputs, Embedded) else jnp.asarray(inputs)
     _check_inputs(cell, values, table)
     if not time_major:
-        values, mask, reset = (None if v is None else jnp.swapaxes(v, 0, 1) for v in (values, mask, reset))
+        values = jnp.swapaxes(values, 0, 1)
+        mask, reset = (None if v is None else jnp.swapaxes(v, 0, 1) for v in (mask, reset))
     time, batch = values.shape[:2]
-    initial = cell.initial_state(batch) if initial is None else _checked_state(cell, initial, batch)
+    base = cell.initial_state(batch) if initial is None else _checked_state(cell, initial, batch)
     weights = cell.weights()
     program = Program(
         Structure(cell),
@@ -145,17 +147,19 @@ def unroll(
     )
     constants = Constants(
         weights.small,
-        initial,
+        base,
         edits=tuple((selection(e.units, field_width(cell, e.field), "units"), e.value) for e in edits),
     )
     constants, steps = _with_noise(cell, constants, steps, key, recurrent_dropout, zoneout, time, batch)
-    start = _checked_state(cell, state, batch) if state is not None else initial
+    start = _checked_state(cell, state, batch) if state is not None else base
     operands = Operands(_project(cell, weights, values, table), weights.kernels, constants, start, steps)
     plan = choose(program, operands, executor)
     run = EXECUTORS[plan.executor].run
     run = partial(EXECUTORS[plan.executor].run, program)
-    segmented = isinstance(remat, int) and remat < time
-    result = _in_segments(run, operands, remat, program.reverse) if segmented else run(operands)
+    if isinstance(remat, int) and remat < time:
+        result = _in_segments(run, operands, remat, program.reverse)
+    else:
+        result = run(operands)
     outputs, recorded = result.outputs, result.recorded
     if not time_major:
         outputs = jnp.swapaxes(outputs, 0, 1)
@@ -272,7 +276,7 @@ def _checked_steps(value, time: int, batch: int, name: str) -> jax.Array | None:
     return None if value is None else jnp.asarray(value, bool)
 
 
-def _checked_state(cell: Cell, state: Mapping[str, jax.Array], batch: int) -> dict[str, jax.Array]:
+def _checked_state(cell: Cell, state: Mapping[str, ArrayLike], batch: int) -> dict[str, jax.Array]:
     expected = {field: (batch, width) for field, width in cell.widths.items()}
     found = {field: jnp.shape(value) for field, value in state.items()}
     if found != expected:

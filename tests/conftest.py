@@ -1,4 +1,4 @@
-"""Proves the shape annotations of the engine while its tests run, and gives float64 to those that ask for it."""
+"""Proves the engine's shape annotations while tests run, and gives float64 to those that ask for it."""
 
 from __future__ import annotations
 

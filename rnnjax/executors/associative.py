@@ -1,7 +1,7 @@
 """All steps at once, in logarithmic depth, for cells whose step is affine in the state: ``h = a h + b``.
 
-Two steps compose to one, ``(a2, b2) (a1, b1) = (a2 a1, a2 b1 + b2)``, so ``lax.associative_scan`` computes every state in
-parallel (Blelloch 1990; Martin & Cundy 2018). A masked step is ``(1, 0)``, a reset ``(0, a h_initial + b)``.
+Two steps compose to one, ``(a2, b2) (a1, b1) = (a2 a1, a2 b1 + b2)``, so ``lax.associative_scan`` computes every state
+in parallel (Blelloch 1990; Martin & Cundy 2018). A masked step is ``(1, 0)``, a reset ``(0, a h_initial + b)``.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from rnnjax.cells import LinearCell
 from rnnjax.sequence import (
     Operands,
     Program,
@@ -23,7 +24,7 @@ from rnnjax.sequence import (
 
 def refuse(program: Program, operands: Operands) -> str | None:
     """Why this request cannot run in parallel over time, if so."""
-    if not program.cell.linear:
+    if not isinstance(program.cell, LinearCell):
         return "its step is not affine in the state"
     if any(field in program.cell.state for field, _ in program.edits):
         return "an edit of the state makes the step depend on the steps before it"
@@ -36,6 +37,7 @@ def refuse(program: Program, operands: Operands) -> str | None:
 def run(program: Program, operands: Operands) -> Result:
     """Computes the sequence; see `rnnjax.executors`."""
     cell, steps, constants = program.cell, operands.steps, operands.constants
+    assert isinstance(cell, LinearCell)  # `refuse` has seen to it
     (field,) = cell.state
     x = split(input_part(operands.source, input_items(operands.source)), cell.gate_widths("input"))
     seen = {f"input.{gate}": value for gate, value in x.items() if f"input.{gate}" in program.record}

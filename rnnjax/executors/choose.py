@@ -1,6 +1,7 @@
 """Which executor runs a request, and why the others do not.
 
-The rules below stand where nothing was measured. An executor that is asked for by name is used or refused, never replaced.
+The rules below stand where nothing was measured. An executor that is asked for by name is used or refused, never
+replaced.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One gradient for the whole sequence, for any cell.
 
 Forward, the loop stores the states and the recurrent products (for gates that need only the sum of input part and
-product, that sum alone). Backward, a loop in the other direction replays the pointwise part of each step from them, with
+product, that sum alone). Backward, a loop in the other direction replays the pointwise part of each step from them,
 ``dot`` giving back its stored result, and emits the gradient by every product; the gradients of all kernels are large
 matrix products after it. So the backward loop holds one matrix product a product of the cell, none for the weights.
 
@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 
 from rnnjax.cells import Cell
-from rnnjax.notation import State
+from rnnjax.notation import Field, Outputs, State
 from rnnjax.sequence import (
     RECURRENT_PRODUCTS,
     Constants,
@@ -182,13 +183,16 @@ def _backward(program: Program, residuals, gradients: Result):
             constants = operands.constants._replace(small=small, initial=initial or operands.constants.initial)
             emitted = {}
 
-            def product(name, operand, mask, seen_state):
-                field = next((key for key, value in seen_state.items() if value is operand), None)
+            def product(name, operand, mask, start):
+                field = next((key for key, value in start.items() if value is operand), None)
                 if field is None:
                     emitted[name] = operand
                 else:
                     of_state[name] = field
-                return _known_product(_ProductRule(silent, name), operand, mask, operands.kernels[name], known[name])
+                rule: Any = _ProductRule(silent, name)
+                return cast(
+                    "dict[str, Field]", _known_product(rule, operand, mask, operands.kernels[name], known[name])
+                )
 
             after, _ = composed_step(silent, constants, state, x, here, product)
             return after, emitted
@@ -237,14 +241,14 @@ def _is_input_gradient(cell: Cell, product: str) -> bool:
     return list(cell.gate_widths(product)) == [gate for gate in cell.gates if gate in cell.summed] == list(cell.gates)
 
 
-def _states_before(program: Program, initial: State, states: State) -> State:
+def _states_before(program: Program, initial: State, states: dict[str, Outputs]) -> dict[str, Outputs]:
     """The state before each step, from the states after them."""
     if program.reverse:
         return {name: jnp.concatenate([values[1:], initial[name][None]]) for name, values in states.items()}
     return {name: jnp.concatenate([initial[name][None], values[:-1]]) for name, values in states.items()}
 
 
-def _after_reset(operands: Operands, before: State) -> State:
+def _after_reset(operands: Operands, before: dict[str, Outputs]) -> dict[str, Outputs]:
     """The state that each step began with, once its reset had acted."""
     reset, initial = operands.steps.reset, operands.constants.initial
     if reset is None:

@@ -58,7 +58,7 @@ class Arrays(Task):
                 "in tasks.arrays",
                 "give as many of each, at least one",
             )
-        if target_lengths is not None and not np.array_equal(target_lengths, lengths):
+        if target_lengths is not None and (lengths is None or not np.array_equal(target_lengths, lengths)):
             raise InputError(
                 "rows of targets longer or shorter than rows of inputs",
                 "in tasks.arrays",
@@ -126,7 +126,7 @@ class Arrays(Task):
         """Writes all examples to an .npz file, and says how to read them again."""
         train, validation = self._splits["train"], self._splits["validation"]
         whole = train if validation is None else {k: np.concatenate([train[k], validation[k]]) for k in train}
-        np.savez(path, labels=np.asarray(self.labels), **whole)
+        np.savez(path, labels=np.asarray(self.labels), **whole)  # type: ignore[arg-type]
         return ArraysConfig(path=str(path), split=self.split)
 
     def summary(self) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class Batch:
     fresh: jax.Array | None = None
 
     def valid(self) -> jax.Array:
-        """Which targets count, shaped like the axes that targets share with the batch: ``[batch, time]`` or ``[batch]``."""
+        """Which targets count, ``[batch, time]`` or ``[batch]``."""
         rows = self.inputs.shape[0]
         if self.targets.ndim == 1 or (jnp.issubdtype(self.targets.dtype, jnp.floating) and self.targets.ndim == 2):
             return jnp.ones(rows, bool)
@@ -140,8 +140,8 @@ class Drawn(Task):
 def losses(task: Task, outputs: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
     """Loss and correctness of every answer, each ``[batch, time]`` or ``[batch]``.
 
-    Classes: cross-entropy in nats, and whether the likeliest class is the right one. Numbers: mean squared error over the
-    last axis, and zero.
+    Classes: cross-entropy in nats, and whether the likeliest class is the right one. Numbers: mean squared error over
+    the last axis, and zero.
     """
     if task.answers == "numbers":
         error = jnp.mean(jnp.square(outputs - batch.targets), axis=-1)

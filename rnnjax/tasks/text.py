@@ -55,9 +55,9 @@ class Text(Task):
     Args:
       text: the text.
       length: steps of one example.
-      order: `shuffled`: chunks of ``length + 1`` symbols, in a new random order each epoch, the remainder that fills no batch
-        dropped. `stream`: the text is cut into as many streams as a batch has rows, and each batch goes on where the one before
-        ended, so that a carried state is the passage's own.
+      order: `shuffled`: chunks of ``length + 1`` symbols, in a new random order each epoch, the remainder that fills no
+        batch dropped. `stream`: the text is cut into as many streams as a batch has rows, and each batch goes on where
+        the one before ended, so that a carried state is the passage's own.
       split: share of the text, its end, kept for validation.
       name: what errors call the text.
 
