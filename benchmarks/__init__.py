@@ -1,1 +1,1 @@
-"""Benchmarks: one file a question, run with `python -m rnnjax.benchmarks`."""
+"""Benchmarks: a file a question, each measured in pairs; ``python -m rnnjax.benchmarks`` asks them all."""

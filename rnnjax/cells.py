@@ -53,7 +53,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from rnnjax.config import InputError, nearest
-from rnnjax.notation import Field, Operand, State
+from rnnjax.notation import Field, Gate, Operand, State
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "tanh": jnp.tanh,
@@ -539,7 +539,7 @@ class LinearCell(Cell):
     products: ClassVar = {}
 
     @abc.abstractmethod
-    def affine(self, w: dict[str, jax.Array], x: dict[str], at: At) -> tuple[Gate]:
+    def affine(self, w: dict[str, jax.Array], x: dict[str, Gate], at: At) -> tuple[Gate, Gate]:
         """``(a, b)``, each shaped like a gate of `x`: one step ``[batch, units]``, or all ``[time, batch, units]``."""
 
     def step(self, w, s, x, dot, at):  # noqa: D102

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
-import platform
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -32,11 +29,11 @@ from rnnjax.report import Report, page
 from rnnjax.store import RunFolder, digest
 from rnnjax.tasks import Arrays, ArraysConfig, Task, Text
 from rnnjax.tasks.registry import OwnConfig
+from rnnjax.timing import describe_environment
 from rnnjax.train import NON_FINITE, Member, learning_rate, metrics
 from rnnjax.unroll import unroll
 
 Checkpoint = int | Literal["latest", "best"]
-PACKAGES = ("rnnjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 DATA_FILE = "data.npz"
 
 
@@ -469,28 +466,6 @@ def check_installation() -> tuple[dict[str, Any], list[tuple[str, bool, str]]]:
 def parameter_count(params: Any) -> int:
     """Numbers in a tree of arrays or shapes."""
     return sum(int(leaf.size) for leaf in jax.tree.leaves(params))
-
-
-def describe_environment() -> dict[str, Any]:
-    """Versions, device, threads and flags: what the bits of a result depend on."""
-
-    def installed(name: str) -> str | None:
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            return None
-
-    device = jax.devices()[0]
-    return {
-        "versions": {"python": platform.python_version(), **{name: installed(name) for name in PACKAGES}},
-        "platform": platform.platform(),
-        "backend": jax.default_backend(),
-        "device": device.device_kind,
-        "devices": jax.device_count(),
-        "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
 
 
 def default_prompts(text: Text) -> tuple[str, ...]:

@@ -1,0 +1,39 @@
+"""``python -m rnnjax.benchmarks [--quick] [--out FILE] [QUESTION ...]``: asks questions, answers in JSON lines."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from rnnjax.benchmarks import dispatch, executors
+from rnnjax.timing import describe_environment
+
+QUESTIONS = {"executors": executors, "dispatch": dispatch}
+
+
+def main() -> None:
+    """Asks the questions named, or all."""
+    parser = argparse.ArgumentParser(prog="python -m rnnjax.benchmarks", description=main.__doc__)
+    parser.add_argument("questions", nargs="*", metavar="QUESTION", help=f"of {', '.join(QUESTIONS)}; none: all")
+    parser.add_argument("--quick", action="store_true", help="small workloads and few rounds")
+    parser.add_argument("--out", type=Path, help="file for the answers, one JSON object a line (default: printed only)")
+    known = parser.parse_args()
+    unknown = [name for name in known.questions if name not in QUESTIONS]
+    if unknown:
+        parser.error(f"unknown question '{unknown[0]}': choose from {', '.join(QUESTIONS)}")
+    environment = describe_environment()
+    for name in known.questions or QUESTIONS:
+        for answer in QUESTIONS[name].run(quick=known.quick):
+            line = json.dumps({**answer, "environment": environment})
+            print(json.dumps(answer), flush=True)
+            if known.out is not None:
+                known.out.parent.mkdir(parents=True, exist_ok=True)
+                with known.out.open("a") as file:
+                    print(line, file=file)
+    print("done", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,1 +1,0 @@
-"""Other libraries answering the same questions: one file a peer."""
