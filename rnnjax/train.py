@@ -303,7 +303,7 @@ class Trainer:
         gradients, carry, meter = self.gradients(
             member, batch, jax.random.fold_in(jax.random.wrap_key_data(member.key), step)
         )
-        norm = optax.global_norm(gradients)
+        norm = optax.tree.norm(gradients)
         if train.clip_norm is not None:
             shrink = jnp.minimum(1.0, hyper["clip_norm"] / jnp.maximum(norm, 1e-30))
             gradients = jax.tree.map(lambda g: g * shrink.astype(g.dtype), gradients)
