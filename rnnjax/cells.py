@@ -223,7 +223,8 @@ class Cell(nnx.Module):
                 lookup(shapes, key, f"weight of {name}")
         for key, (shape, default) in shapes.items():
             initializer = lookup(INITIALIZERS, chosen.get(key, default), "initializer")
-            value = initializer(rngs.params(), shape, self.param_dtype)
+            drawn = initializer(rngs.params(), shape, jnp.promote_types(self.param_dtype, jnp.float32))
+            value = drawn.astype(self.param_dtype)  # the orthogonal one is not made in half precision
             if key == "bias" and unit_forget_bias and "f" in self.gates and "c" in self.state and key not in chosen:
                 start = self.gates.index("f") * self.units
                 value = value.at[start : start + self.units].set(1)

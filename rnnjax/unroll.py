@@ -139,8 +139,11 @@ def unroll(
         unroll,
     )
     _check_names(cell, program)
+    valid = _valid(mask, lengths, time, batch)
+    if valid is not None and values.ndim == 3:
+        values = jnp.where(valid[..., None], values, 0)  # else 0 * nan, in the gradient of a step that does not exist
     steps = Steps(
-        mask=_valid(mask, lengths, time, batch),
+        mask=valid,
         reset=_checked_steps(reset, time, batch, "reset"),
         cut=None if truncate is None else _cuts(time, truncate, reverse),
         edited=tuple(selection(e.time, time, "time") for e in edits),
@@ -148,13 +151,15 @@ def unroll(
     constants = Constants(
         weights.small,
         base,
-        edits=tuple((selection(e.units, field_width(cell, e.field), "units"), e.value) for e in edits),
+        edits=tuple(
+            (selection(e.units, field_width(cell, e.field), "units"), jnp.asarray(e.value, cell.state_dtype))
+            for e in edits
+        ),
     )
     constants, steps = _with_noise(cell, constants, steps, key, recurrent_dropout, zoneout, time, batch)
     start = _checked_state(cell, state, batch) if state is not None else base
     operands = Operands(_project(cell, weights, values, table), weights.kernels, constants, start, steps)
     plan = choose(program, operands, executor)
-    run = EXECUTORS[plan.executor].run
     run = partial(EXECUTORS[plan.executor].run, program)
     if isinstance(remat, int) and remat < time:
         result = _in_segments(run, operands, remat, program.reverse)
@@ -233,7 +238,8 @@ def _with_noise(
     for field in zoneout or {}:
         lookup(cell.widths, field, f"state of {type(cell).__name__}")
     if key is None:
-        return (constants._replace(zone_rate=dict(zoneout)) if zoneout else constants), steps
+        rates = {field: jnp.asarray(rate, cell.state_dtype) for field, rate in (zoneout or {}).items()}
+        return constants._replace(zone_rate=rates or None), steps
     dropout_key, zone_key = jax.random.split(key)
     if dropout is not None:
         constants = constants._replace(
@@ -250,6 +256,7 @@ def _with_noise(
 
 def dropout_mask(key: jax.Array, rate: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
     """Zeros at `rate`, and elsewhere what keeps the mean at one. `rate` may be traced, and may be 0 or 1."""
+    rate = jax.lax.stop_gradient(rate)  # else the gradient of the scaling alone, without that of the draw
     keep = jax.random.bernoulli(key, 1 - rate, shape)
     return jnp.where(keep, 1 / jnp.maximum(1 - rate, jnp.finfo(dtype).tiny), 0).astype(dtype)
 

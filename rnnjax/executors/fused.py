@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -160,7 +160,7 @@ def _backward(program: Program, residuals, gradients: Result):
     widths = cell.gate_widths("input")
     packed, rest = (None, {}) if stored is None else stored
     before = _states_before(program, operands.state, states)
-    shared = (operands.constants.small, operands.constants.initial if steps.reset is not None else {})
+    shared = _differentiable(operands)
     of_state: dict[str, str] = {}
 
     def step(carry, item):
@@ -179,8 +179,7 @@ def _backward(program: Program, residuals, gradients: Result):
         }
 
         def replay(state, x, known, shared):
-            small, initial = shared
-            constants = operands.constants._replace(small=small, initial=initial or operands.constants.initial)
+            constants = _with(operands.constants, shared)
             emitted = {}
 
             def product(name, operand, mask, start):
@@ -210,7 +209,7 @@ def _backward(program: Program, residuals, gradients: Result):
     d_hidden = masked_outputs(gradients.outputs, steps.mask)
     carry = (gradients.state, jax.tree.map(jnp.zeros_like, shared))
     items = (before, input_items(operands.source) if packed is None else packed, rest, steps, d_hidden)
-    (d_state, (d_small, d_initial)), (d_x, d_rest, emitted) = jax.lax.scan(
+    (d_state, d_shared), (d_x, d_rest, emitted) = jax.lax.scan(
         step, carry, items, reverse=not program.reverse, unroll=program.unroll
     )
     stepped_from = _after_reset(operands, before)
@@ -229,11 +228,39 @@ def _backward(program: Program, residuals, gradients: Result):
     else:
         d_source = Projected(d_x)
     d_kernels = jax.tree.map(lambda d, kernel: d.astype(kernel.dtype), d_kernels, operands.kernels)
-    constants = Constants(d_small, d_initial or None)  # type: ignore[arg-type]
+    constants = Constants(
+        d_shared.small,
+        d_shared.initial or None,  # type: ignore[arg-type]
+        zone_rate=d_shared.zone_rate,
+        edits=tuple((None, d_value) for d_value in d_shared.values),
+    )
     return (Operands(d_source, d_kernels, constants, d_state, None),)  # type: ignore[arg-type]
 
 
 _run.defvjp(_forward, _backward)
+
+
+class _Shared(NamedTuple):
+    """What every step shares and has a gradient."""
+
+    small: dict[str, jax.Array]
+    initial: State
+    zone_rate: dict[str, jax.Array] | None
+    values: tuple[jax.Array, ...]
+    """Of the edits."""
+
+
+def _differentiable(operands: Operands) -> _Shared:
+    constants = operands.constants
+    initial = constants.initial if operands.steps.reset is not None else {}
+    return _Shared(constants.small, initial, constants.zone_rate, tuple(value for _, value in constants.edits))
+
+
+def _with(constants: Constants, shared: _Shared) -> Constants:
+    edits = tuple((units, value) for (units, _), value in zip(constants.edits, shared.values, strict=True))
+    return constants._replace(
+        small=shared.small, initial=shared.initial or constants.initial, zone_rate=shared.zone_rate, edits=edits
+    )
 
 
 def _is_input_gradient(cell: Cell, product: str) -> bool:
