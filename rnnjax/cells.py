@@ -361,7 +361,7 @@ class GRU(Cell):
     def step(self, w, s, x, dot, at):  # noqa: D102
         q = dot("recurrent", s["h"])
         if "recurrent_bias" in w:
-            q = jax.tree.map(jnp.add, q, self.split(w["recurrent_bias"]))
+            q = jax.tree.map(jnp.add, q, self.split(w["recurrent_bias"][None]))
         r = at("r", self.recurrent_activation(x["r"] + q["r"]))
         z = at("z", self.recurrent_activation(x["z"] + q["z"]))
         n = at("n", self.activation(x["n"] + r * q["n"]))
@@ -450,7 +450,7 @@ class PeepholeLSTM(Cell):
     small: ClassVar = {"peephole": ((3, "units"), "glorot_uniform")}
 
     def step(self, w, s, x, dot, at):  # noqa: D102
-        q, p = dot("recurrent", s["h"]), w["peephole"]
+        q, p = dot("recurrent", s["h"]), w["peephole"][:, None]
         i = at("i", self.recurrent_activation(x["i"] + q["i"] + p[0] * s["c"]))
         f = at("f", self.recurrent_activation(x["f"] + q["f"] + p[1] * s["c"]))
         g = at("g", self.activation(x["g"] + q["g"]))
@@ -489,7 +489,7 @@ class LayerNormLSTM(Cell):
 
     def step(self, w, s, x, dot, at):  # noqa: D102
         x, q = _normalise(x), _normalise(dot("recurrent", s["h"]))
-        scaled = {key: self.split(w[key]) for key in ("input_scale", "recurrent_scale", "bias") if key in w}
+        scaled = {key: self.split(w[key][None]) for key in ("input_scale", "recurrent_scale", "bias") if key in w}
         z = {k: x[k] * scaled["input_scale"][k] + q[k] * scaled["recurrent_scale"][k] for k in self.gates}
         if "bias" in scaled:
             z = jax.tree.map(jnp.add, z, scaled["bias"])
@@ -498,7 +498,7 @@ class LayerNormLSTM(Cell):
         g = at("g", self.activation(z["g"]))
         o = at("o", self.recurrent_activation(z["o"]))
         c = at("c", f * s["c"] + i * g)
-        shown = _normalise({"c": c})["c"] * w["cell_scale"] + w["cell_shift"]
+        shown = _normalise({"c": c})["c"] * w["cell_scale"][None] + w["cell_shift"][None]
         return {"c": c, "h": at("h", o * self.activation(shown))}
 
 
@@ -623,7 +623,7 @@ class FeedBack(Cell):
         fed = dot("feedback", s["y"])
         after = self.cell.step(w, s, {gate: x[gate] + fed[gate] for gate in x}, dot, at)
         logits = dot("readout", after[self.cell.output])["logits"]
-        logits = at("logits", logits + w["readout_bias"] if "readout_bias" in w else logits)
+        logits = at("logits", logits + w["readout_bias"][None] if "readout_bias" in w else logits)
         if self.feed == "greedy":
             answer = jax.nn.one_hot(jnp.argmax(logits, -1), self.vocab, dtype=logits.dtype)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from flax import nnx
 
 from rnnjax import config
 from rnnjax.config import InputError
+from rnnjax.layers import Bidirectional
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,11 +64,15 @@ def generate(
       top_p: draw from the fewest likeliest symbols that together have this probability (Holtzman et al. 2020).
 
     Raises:
-      InputError: an empty prompt, or a number out of range.
+      InputError: an empty prompt, a number out of range, or a model that does not answer step by step.
     """
+    if model.read != "every" or any(isinstance(part, Bidirectional) for _, part in nnx.iter_graph(model)):
+        raise InputError(
+            "a model that sees the whole sequence", "in generate", "give one that goes forward and reads every step"
+        )
     if not prompts or any(len(prompt) == 0 for prompt in prompts):
         raise InputError("an empty prompt", "in generate", "give each prompt at least one symbol")
-    if temperature < 0 or not 0 < top_p <= 1 or top_k < 0 or length < 1:
+    if not 0 <= temperature < math.inf or not 0 < top_p <= 1 or top_k < 0 or length < 1:
         raise InputError(
             f"temperature {temperature}, top_k {top_k}, top_p {top_p}, length {length}",
             "in generate",
@@ -76,6 +82,13 @@ def generate(
     padded = np.zeros((len(prompts), 1 << int(lengths.max() - 1).bit_length()), np.int32)
     for row, prompt in zip(padded, prompts, strict=True):
         row[: len(prompt)] = prompt
+    vocab = model.readout.out_features
+    if padded.min() < 0 or padded.max() >= vocab:
+        raise InputError(
+            f"symbols from {padded.min()} to {padded.max()}",
+            "in the prompts",
+            f"the model has symbols 0 to {vocab - 1}",
+        )
     graph, variables = nnx.split(model)
     settings = (np.float32(temperature), np.int32(top_k), np.float32(top_p))
     return _generate(graph, length, variables, padded, lengths, key, settings)

@@ -433,8 +433,8 @@ def _last_valid(hidden: jax.Array, state: Mapping[str, jax.Array], steps: Mappin
         return hidden[:, -1]
     valid = jnp.ones(hidden.shape[:2], bool) if mask is None else mask
     if lengths is not None:
-        valid = valid & (jnp.arange(time) < jnp.asarray(lengths)[:, None])
-    last = jnp.max(jnp.where(valid, jnp.arange(time), 0), axis=1)
+        valid = valid & (jnp.arange(time)[None] < jnp.asarray(lengths)[:, None])
+    last = jnp.max(jnp.where(valid, jnp.arange(time)[None], 0), axis=1)
     return jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
 
 

@@ -122,10 +122,17 @@ class Programs:
     Args:
       trainer: what is trained, and how.
       lift: a name of `LIFTS`.
+
+    Raises:
+      InputError: no such lift, or one that cannot be fed from the host.
     """
 
     def __init__(self, trainer: Trainer, lift: str = "one"):
         lifted = lookup(LIFTS, lift, "lift")
+        if lift != "one" and trainer.config.residence == "host":
+            raise InputError(
+                "data on the host for a population", "in train.residence", "set it to device: members differ in order"
+            )
         self.trainer = trainer
         self.chunk = jax.jit(lifted(trainer.chunk), donate_argnums=0)
         self.evaluate = jax.jit(lifted(trainer.evaluate))

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax.cells import At, Cell, Structure
+from rnnjax.config import InputError
 from rnnjax.notation import Field, Outputs, RowMask, State, StepMask, Table, Tokens
 
 RECURRENT_PRODUCTS = ("recurrent", "candidate")
@@ -188,9 +189,10 @@ def naming(
     def at(name: str, value: jax.Array) -> jax.Array:
         for (field, kind), (units, number), when in zip(program.edits, constants.edits, edited, strict=True):
             if field == name:
-                changed = jnp.broadcast_to(number if kind == "clamp" else number * value, value.shape)
-                where = [mask for mask in (when, units) if mask is not None]
-                value = jnp.where(reduce(jnp.logical_and, where, jnp.asarray(True)), changed.astype(value.dtype), value)
+                number = jnp.broadcast_to(number, value.shape)
+                where = [jnp.broadcast_to(mask, value.shape) for mask in (when, units) if mask is not None]
+                changed = (number if kind == "clamp" else number * value).astype(value.dtype)
+                value = jnp.where(reduce(jnp.logical_and, where, jnp.asarray(True)), changed, value)
         if name in program.record:
             seen[name] = value
         return value
@@ -268,7 +270,7 @@ def selection(what: Any, size: int, axis: str) -> jax.Array | None:
     """A boolean mask of `size` from an index, indices, a slice or a mask; None stays None.
 
     Raises:
-      IndexError: an index beyond `size`.
+      InputError: an index beyond `size`.
     """
     if what is None or isinstance(what, jax.Array):
         return what
@@ -276,5 +278,5 @@ def selection(what: Any, size: int, axis: str) -> jax.Array | None:
     try:
         mask[what if not isinstance(what, Sequence) else np.asarray(what)] = True
     except IndexError as error:
-        raise IndexError(f"{axis} {what!r} of an edit: there are {size}") from error
+        raise InputError(f"{axis} {what!r}", "in an edit", f"there are {size}, counted from 0") from error
     return jnp.asarray(mask)

@@ -20,7 +20,7 @@ from flax import nnx
 
 from rnnjax import config
 from rnnjax.config import InputError
-from rnnjax.layers import Prediction
+from rnnjax.layers import Bidirectional, Prediction
 from rnnjax.tasks.base import Batch, Task, losses
 
 RUNNING, NON_FINITE = 0, 1
@@ -38,7 +38,7 @@ class TrainConfig:
     learning_rate: float = config.field(1e-3, "rate of the optimiser", at_least=0)
     beta1: float = config.field(0.9, "decay of Adam's mean of gradients", at_least=0, below=1)
     beta2: float = config.field(0.999, "decay of the mean of squared gradients (Adam, RMSprop)", at_least=0, below=1)
-    epsilon: float = config.field(1e-8, "added to the root of that mean", above=0)
+    epsilon: float = config.field(1e-8, "added to the root of that mean (Adam), or under it (RMSprop)", above=0)
     momentum: float | None = config.field(None, "decay of the velocity (SGD, RMSprop)", at_least=0, below=1)
     weight_decay: float | None = config.field(
         None, "share of each weight taken off a step, times the rate (decoupled)", at_least=0
@@ -99,8 +99,8 @@ class Meter:
     @classmethod
     def empty(cls) -> Meter:
         """All zero."""
-        number, count = jnp.zeros(()), jnp.zeros((), jnp.int32)
-        return cls(number, count, count, number, number, count)
+        number, count = partial(jnp.zeros, ()), partial(jnp.zeros, (), jnp.int32)  # each its own, to be donated
+        return cls(number(), count(), count(), number(), number(), count())
 
 
 @jax.tree_util.register_dataclass
@@ -193,16 +193,17 @@ class Trainer:
         self.total = train.steps or train.epochs * self.epoch_steps
         abstract = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
         self.graph, variables = nnx.split(abstract)
-        self.paths = [".".join(map(str, path)) for path, _ in nnx.to_flat_state(variables)]
-        self.patterns()
-        if train.carry_state and "bidirectional" in str(type(abstract.stack.layers[0])).lower():
+        params = nnx.to_flat_state(nnx.filter_state(variables, nnx.Param))
+        self.paths = [".".join(map(str, path)) for path, _ in params]
+        self._check_patterns()
+        if train.carry_state and any(isinstance(part, Bidirectional) for _, part in nnx.iter_graph(abstract)):
             raise InputError(
                 "a carried state with layers in both directions",
                 "in train.carry_state",
                 "set one of the two to false",
             )
 
-    def patterns(self) -> None:
+    def _check_patterns(self) -> None:
         """Checks that every pattern names a parameter."""
         train = self.config
         for where, patterns in (
@@ -344,7 +345,7 @@ class Trainer:
     def gradients(self, member: Member, batch: Batch, key: jax.Array) -> tuple[Any, Any, Meter]:
         """Gradient of the objective by the parameters, the carried state after the batch, and this step's sums."""
         parts = self.config.accumulate
-        total = jnp.maximum(batch.valid().sum(), 1)
+        total = jnp.maximum(batch.valid().sum(), 1), jnp.maximum(existing(batch).sum(), 1)
         value = jax.value_and_grad(self.objective, has_aux=True)
         if parts == 1:
             (_, (carry, meter)), gradients = value(member.params, member, member.carry, batch, key, total)
@@ -365,18 +366,17 @@ class Trainer:
         return gradients, carry, dataclasses.replace(meter, steps=jnp.ones((), jnp.int32))
 
     def objective(
-        self, params: Any, member: Member, carry: Any, batch: Batch, key: jax.Array, total: jax.Array
+        self, params: Any, member: Member, carry: Any, batch: Batch, key: jax.Array, total: tuple[jax.Array, jax.Array]
     ) -> tuple[jax.Array, tuple[Any, Meter]]:
-        """Loss and penalties: the share of a batch of `total` answers that `batch` holds."""
+        """Loss and penalties: the share of a batch of `total` answers and steps that `batch` holds."""
         train, hyper = self.config, member.hyper
         model = self.model(params, member.fixed)
         prediction = predict(model, batch, carry, key)
         nats, answers, correct = answer_sums(self.task, prediction, batch)
-        share = answers / total
-        value = nats / total
+        value = nats / total[0]
         for name, power in (("activity_l1", 1), ("activity_l2", 2)):
             if getattr(train, name) is not None:
-                value += hyper[name] * share * activity(prediction.hidden, batch, power)
+                value += hyper[name] * activity(prediction.hidden, batch, power) / total[1]
         for name, power in (("weight_l1", 1), ("weight_l2", 2)):
             if getattr(train, name) is not None:
                 value += hyper[name] * weight_penalty(params, power) / train.accumulate
@@ -433,13 +433,15 @@ def answer_sums(task: Task, prediction: Prediction, batch: Batch) -> tuple[jax.A
     return nats, valid.sum().astype(jnp.int32), jnp.sum(valid & (right > 0)).astype(jnp.int32)
 
 
+def existing(batch: Batch) -> jax.Array:
+    """Which steps of a batch exist, ``[batch, time]``."""
+    steps = jnp.ones(batch.inputs.shape[:2], bool) if batch.mask is None else batch.mask
+    return steps if batch.lengths is None else steps & (jnp.arange(steps.shape[1])[None] < batch.lengths[:, None])
+
+
 def activity(hidden: jax.Array, batch: Batch, power: int) -> jax.Array:
-    """Mean over valid steps of the sum over units of ``|h| ** power``, for the last recurrent layer."""
-    steps = jnp.ones(hidden.shape[:2], bool) if batch.mask is None else batch.mask
-    if batch.lengths is not None:
-        steps = steps & (jnp.arange(hidden.shape[1]) < batch.lengths[:, None])
-    summed = jnp.sum(jnp.abs(hidden) ** power, axis=-1)
-    return jnp.sum(jnp.where(steps, summed, 0)) / jnp.maximum(steps.sum(), 1)
+    """Sum over steps that exist and units of ``|h| ** power``, for the last recurrent layer."""
+    return jnp.sum(jnp.where(existing(batch), jnp.sum(jnp.abs(hidden) ** power, axis=-1), 0))
 
 
 def weight_penalty(params: Any, power: int) -> jax.Array:

@@ -177,7 +177,7 @@ def _project(cell: Cell, weights: Weights, values: jax.Array, table: jax.Array |
 
     def project(operand):
         x = matmul(cell, operand, weights.input_kernel)
-        return x if weights.bias is None else x + weights.bias.astype(x.dtype)
+        return x if weights.bias is None else x + jnp.expand_dims(weights.bias.astype(x.dtype), range(x.ndim - 1))
 
     if table is not None:
         few = table.shape[0] <= values.size
@@ -266,10 +266,10 @@ def _valid(mask, lengths, time: int, batch: int) -> jax.Array | None:
     mask = _checked_steps(mask, time, batch, "mask")
     if lengths is None:
         return mask
-    lengths = jnp.asarray(lengths)
+    lengths = jnp.asarray(lengths, jnp.int32)
     if lengths.shape != (batch,):
         raise InputError(f"lengths of shape {lengths.shape}", "in unroll", f"give one a row: ({batch},)")
-    within = jnp.arange(time)[:, None] < lengths
+    within = jnp.arange(time)[:, None] < lengths[None]
     return within if mask is None else mask & within
 
 

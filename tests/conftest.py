@@ -9,6 +9,8 @@ import pytest
 
 ANNOTATED = ("rnnjax.cells", "rnnjax.sequence", "rnnjax.executors", "rnnjax.unroll")
 
+jax.config.update("jax_numpy_rank_promotion", "raise")  # an axis that is broadcast is written down
+
 if find_spec("jaxtyping") and find_spec("beartype"):
     from jaxtyping import install_import_hook
 

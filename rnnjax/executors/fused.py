@@ -285,6 +285,6 @@ def _after_reset(operands: Operands, before: dict[str, Outputs]) -> dict[str, Ou
 
 def _kernel_gradient(cell: Cell, operand: jax.Array, mask: jax.Array | None, gradient: jax.Array) -> jax.Array:
     """Sum over time and batch of operand times gradient, as one product: ``[operand, gates]``."""
-    operand = operand if mask is None else operand * mask
+    operand = operand if mask is None else operand * mask[None]
     operand, gradient = (v.reshape(-1, v.shape[-1]) for v in (operand, gradient))
     return matmul(cell, operand.T, gradient)

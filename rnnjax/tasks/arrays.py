@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,25 @@ class Arrays(Task):
             )
         classes = np.issubdtype(targets.dtype, np.integer)
         self.answers = "classes" if classes else "numbers"
+        if targets.ndim not in ((1, 2) if classes else (2, 3)):
+            raise InputError(
+                f"targets of shape {targets.shape} and type {targets.dtype}",
+                "in tasks.arrays",
+                "give classes as integers [examples] or [examples, time], or numbers with a last axis of outputs",
+            )
+        for name, values in (("inputs", inputs), ("targets", targets)):
+            if np.issubdtype(values.dtype, np.integer) and values.min() < 0:
+                raise InputError(f"{name} below zero", "in tasks.arrays", "number symbols and classes from 0")
+        if lengths is not None and not 0 <= lengths.min() <= lengths.max() <= inputs.shape[1]:
+            raise InputError(
+                f"lengths from {lengths.min()} to {lengths.max()}",
+                "in tasks.arrays",
+                f"give 0 to {inputs.shape[1]}, the steps of inputs",
+            )
+        if labels and classes and len(labels) <= targets.max():
+            raise InputError(
+                f"{len(labels)} labels for {targets.max() + 1} classes", "in tasks.arrays", "name every class"
+            )
         per_step = targets.ndim == (2 if classes else 3)
         if per_step and targets.shape[1] != inputs.shape[1]:
             raise InputError(
@@ -123,7 +143,8 @@ class Arrays(Task):
         return Batch(**{name: jnp.asarray(values)[rows] for name, values in data.items()})
 
     def save(self, path: Path) -> ArraysConfig:
-        """Writes all examples to an .npz file, and says how to read them again."""
+        """Writes all examples to a file called `.npz`, and says how to read them again."""
+        path = path.with_suffix(".npz")
         train, validation = self._splits["train"], self._splits["validation"]
         whole = train if validation is None else {k: np.concatenate([train[k], validation[k]]) for k in train}
         np.savez(path, labels=np.asarray(self.labels), **whole)  # type: ignore[arg-type]
@@ -155,9 +176,9 @@ class ArraysConfig:
           InputError: the file is missing, is no .npz file or lacks an array.
         """
         try:
-            with np.load(self.path) as stored:
-                held = dict(stored)
-        except (OSError, ValueError) as error:
+            with open(self.path, "rb") as file:
+                held = dict(np.load(file))
+        except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
             raise InputError(f"cannot read '{self.path}': {error}", "in task.path", "name an .npz file") from error
         missing = {"inputs", "targets"} - held.keys()
         if missing:
@@ -174,13 +195,20 @@ def _padded(values: Any, name: str) -> tuple[np.ndarray, np.ndarray | None]:
     """An array, and the lengths of its rows if they differ."""
     if isinstance(values, np.ndarray) and values.dtype != object:
         return _numeric(values, name), None
-    rows = [_numeric(np.asarray(row), name) for row in values]
+    try:
+        rows = [_numeric(np.asarray(row), name) for row in values]
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"rows of different features in {name}", "in tasks.arrays", "let rows differ in length alone"
+        ) from error
     if not rows or len({row.shape for row in rows}) == 1:
         return _numeric(np.asarray(rows), name), None
     if any(row.ndim == 0 or row.shape[1:] != rows[0].shape[1:] for row in rows):
         raise InputError(f"rows of different features in {name}", "in tasks.arrays", "let rows differ in length alone")
     lengths = np.asarray([len(row) for row in rows], np.int32)
-    padded = np.zeros((len(rows), lengths.max(), *rows[0].shape[1:]), rows[0].dtype)
+    padded = np.zeros((len(rows), lengths.max(), *rows[0].shape[1:]), np.result_type(*rows))
     for row, target in zip(rows, padded, strict=True):
         target[: len(row)] = row
     return padded, lengths

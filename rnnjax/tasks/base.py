@@ -40,7 +40,7 @@ class Batch:
         time = self.inputs.shape[1]
         valid = jnp.ones((rows, time), bool) if self.mask is None else self.mask
         if self.lengths is not None:
-            valid = valid & (jnp.arange(time) < self.lengths[:, None])
+            valid = valid & (jnp.arange(time)[None] < self.lengths[:, None])
         return valid
 
 

@@ -120,7 +120,7 @@ class Text(Task):
         steps = self.steps(split, size)
         if self.streams:
             length = (len(self._splits[split]) - 1) // size
-            return jnp.arange(steps)[:, None] * self.length + jnp.arange(size) * length
+            return jnp.arange(steps)[:, None] * self.length + jnp.arange(size)[None] * length
         chunks = jnp.arange(len(self._splits[split]) // self._stride)
         if split == "train":
             chunks = jax.random.permutation(key, chunks)
@@ -128,7 +128,7 @@ class Text(Task):
 
     def take(self, data: Any, order: Any, index: Any, split: str, size: int) -> Batch:
         """The symbols of one batch, and those that follow them."""
-        windows = data[order[index][:, None] + np.arange(self.length + 1)]
+        windows = data[order[index][:, None] + np.arange(self.length + 1)[None]]
         inputs, targets = windows[:, :-1].astype(np.int32), windows[:, 1:].astype(np.int32)
         return Batch(inputs, targets, fresh=index == 0 if self.streams else None)
 
@@ -149,13 +149,12 @@ class Text(Task):
     @cached_property
     def _entropies(self) -> dict[str, float]:
         tokens, size = self._splits["train"].astype(np.int64), self.vocabulary.size
-        codes = [tokens[k : len(tokens) - 2 + k] for k in range(3)]
-        joint = [_entropy(codes[2]), _entropy(codes[1] * size + codes[2])]
-        joint.append(_entropy((codes[0] * size + codes[1]) * size + codes[2]))
+        first, second, third = (tokens[k : len(tokens) - 2 + k] for k in range(3))
+        before = first * size + second
         return {
-            "unigram entropy": joint[0],
-            "bigram entropy": joint[1] - joint[0],
-            "trigram entropy": joint[2] - joint[1],
+            "unigram entropy": _entropy(third),
+            "bigram entropy": _entropy(second * size + third) - _entropy(second),
+            "trigram entropy": _entropy(before * size + third) - _entropy(before),
         }
 
     def summary(self) -> dict[str, Any]:
