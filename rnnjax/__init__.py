@@ -10,6 +10,8 @@ Names are imported when they are first used, so that ``import rnnjax`` costs not
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -101,6 +103,17 @@ def __getattr__(name: str) -> Any:
         globals()[name] = value
         return value
     raise AttributeError(f"module 'rnnjax' has no attribute '{name}'")
+
+
+class _Package(ModuleType):
+    """Keeps `rx.run` and the like the functions that they are: importing a module of that name would replace them."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

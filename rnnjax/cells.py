@@ -114,8 +114,14 @@ class At(Protocol):
         ...
 
 
-def lookup(table: Mapping[str, Any], name: Any, what: str) -> Any:
+def lookup(table: Mapping[str, Any], name: Any, what: str, where: str = "") -> Any:
     """The entry of `table` called `name`; anything that is no string is taken to be the thing itself.
+
+    Args:
+      table: what there is, by name.
+      name: what is wanted.
+      what: what errors call an entry.
+      where: where the name was given, for errors.
 
     Raises:
       InputError: no entry has that name; the message gives the nearest ones.
@@ -126,7 +132,7 @@ def lookup(table: Mapping[str, Any], name: Any, what: str) -> Any:
         close = nearest(name, table)
         raise InputError(
             f"unknown {what} '{name}'",
-            f"where a {what} is named",
+            where or f"among names of {what}s",
             f"did you mean '{close[0]}'?" if close else f"choose one of: {', '.join(table)}",
         )
     return table[name]
@@ -220,9 +226,9 @@ class Cell(nnx.Module):
         chosen = dict(initializers or {})
         for key in chosen:
             if key not in shapes:
-                lookup(shapes, key, f"weight of {name}")
+                lookup(shapes, key, f"weight of {name}", "in initializers")
         for key, (shape, default) in shapes.items():
-            initializer = lookup(INITIALIZERS, chosen.get(key, default), "initializer")
+            initializer = lookup(INITIALIZERS, chosen.get(key, default), "initializer", f"for {key}")
             drawn = initializer(rngs.params(), shape, jnp.promote_types(self.param_dtype, jnp.float32))
             value = drawn.astype(self.param_dtype)  # the orthogonal one is not made in half precision
             if key == "bias" and unit_forget_bias and "f" in self.gates and "c" in self.state and key not in chosen:

@@ -77,14 +77,14 @@ def _add_list(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(known: argparse.Namespace) -> None:
-    from rnnjax.experiment import preset_text, presets
+    from rnnjax.experiment import about, presets
 
-    found = presets()
+    found = [{"name": name, "about": about(name)} for name in presets()]
     if known.json:
-        _print_json([{"name": name, "about": preset_text(name).partition("\n")[0]} for name in found])
+        _print_json(found)
         return
-    for name in found:
-        print(f"{name:26s} {preset_text(name).partition(chr(10))[0] if '/' not in name else ''}".rstrip())
+    for entry in found:
+        print(f"{entry['name']:26s} {entry['about']}".rstrip())
 
 
 def _add_experiment(parser: argparse.ArgumentParser) -> None:
@@ -126,16 +126,13 @@ def _show(known: argparse.Namespace) -> None:
             }
         )
         return
-    _table(
-        "configuration",
-        ["key", "value", "about"],
-        [(k, _plain(v), doc) for k, v, _, doc in config.describe(experiment)],
-    )
     _table("data", ["", ""], [(k, f"{v:,}") for k, v in facts.items()])
     shapes = [(r["layer"], " x ".join(map(str, r["shape"])), f"{r['parameters']:,}") for r in rows]
     _table("layers", ["parameter", "shape", "numbers"], [*shapes, ("total", "", f"{total:,}")])
-    _table("memory", ["", "MB"], [(k, f"{v / 1e6:,.1f}") for k, v in needed.items()])
+    _table("memory", ["", "kB"], [(k, f"{v / 1e3:,.0f}") for k, v in needed.items()])
     _table("plan", ["layer", "executor", "why"], [(p["layer"], p["executor"], "\n".join(p["why"])) for p in plan])
+    settings = [(key, _plain(value), doc) for key, value, _, doc in config.describe(experiment)]
+    _table("configuration (set any with --KEY VALUE)", ["key", "value", "about"], settings)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
@@ -149,6 +146,9 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 def _run(known: argparse.Namespace) -> None:
     if known.dry_run:
+        from rnnjax.store import check_name
+
+        check_name(known.root, known.name)
         _show(known)
         return
     _compilation_cache()

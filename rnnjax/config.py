@@ -315,7 +315,7 @@ def _scalar(hint: type, value: Any, bounds: Mapping[str, float]) -> Any:
         number = float(value)
     else:
         raise ValueError(value)
-    if math.isnan(number) or not all(BOUNDS[sign](number, limit) for sign, limit in bounds.items()):
+    if not math.isfinite(number) or not all(BOUNDS[sign](number, limit) for sign, limit in bounds.items()):
         raise ValueError(value)
     return number
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib
 import pkgutil
 import runpy
+import traceback
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +19,12 @@ from rnnjax import config
 from rnnjax.config import InputError, nearest
 from rnnjax.generate import SampleConfig
 from rnnjax.layers import ModelConfig
-from rnnjax.tasks import Task, TextConfig, choose
+from rnnjax.tasks import Arrays, ArraysConfig, Task, TextConfig, choose
+from rnnjax.tasks.registry import OwnConfig
 from rnnjax.train import TrainConfig, Trainer
 
 CONFIG_FILE = "config.yaml"
+DATA_FILE = "data.npz"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Experiment:
     """
 
     name: str = config.field("experiment", "what the run's folder is named after")
-    seed: int = config.field(0, "draws weights, order of batches and dropout", at_least=0)
+    seed: int = config.field(0, "draws weights, order of batches and dropout", at_least=0, at_most=2**31 - 1)
     task: Any = config.section(TextConfig(), "the data", choose=choose)
     model: ModelConfig = config.field(ModelConfig(), "the network")
     train: TrainConfig = config.field(TrainConfig(), "the training")
@@ -89,9 +93,14 @@ def presets() -> dict[str, Experiment]:
     return found
 
 
-def preset_text(name: str) -> str:
-    """The opening words of a preset's file: what it is, its command, measured time and result."""
-    return importlib.import_module(f"rnnjax.experiments.{name.partition('/')[0]}").__doc__ or ""
+def about(name: str) -> str:
+    """What a preset or variant is: the opening line of its file, or what stands there behind the variant's command."""
+    module, _, variant = name.partition("/")
+    lines = (importlib.import_module(f"rnnjax.experiments.{module}").__doc__ or "").splitlines()
+    if not variant:
+        return lines[0]
+    command = f"rnnjax run {name} "
+    return next((line.strip().removeprefix(command).strip() for line in lines if line.strip().startswith(command)), "")
 
 
 def load(what: str | Path, overrides: Mapping[str, Any] | None = None) -> Experiment:
@@ -106,17 +115,62 @@ def load(what: str | Path, overrides: Mapping[str, Any] | None = None) -> Experi
     """
     path = Path(what)
     if path.is_dir() and (path / CONFIG_FILE).is_file():
-        experiment = config.load(path / CONFIG_FILE, Experiment)
+        experiment = _of_run(path)
     elif path.suffix in (".yaml", ".yml"):
         experiment = config.load(path, Experiment)
     elif path.suffix == ".py":
-        if not path.is_file():
-            raise InputError(f"there is no file '{path}'", "where an experiment is named", "check the path")
-        found = _of_module(path.stem, runpy.run_path(str(path)))
-        experiment = found[path.stem]
+        experiment = _of_module(path.stem, _executed(path))[path.stem]
     else:
         experiment = _preset(str(what))
-    return config.override(experiment, overrides) if overrides else experiment
+    return changed(experiment, overrides) if overrides else experiment
+
+
+def changed(experiment: Experiment, overrides: Mapping[str, Any]) -> Experiment:
+    """The experiment with values by dotted key; new epochs take the place of steps, where no steps are given."""
+    keys = {key.replace("-", "_") for key in overrides}
+    if "train.epochs" in keys and "train.steps" not in keys:
+        overrides = {**overrides, "train.steps": None}
+    return config.override(experiment, overrides)
+
+
+def _of_run(folder: Path) -> Experiment:
+    """The experiment of a stored run; its arrays lie beside its description."""
+    experiment = config.load(folder / CONFIG_FILE, Experiment)
+    if isinstance(experiment.task, ArraysConfig) and experiment.task.path == DATA_FILE:
+        held = dataclasses.replace(experiment.task, path=str(folder / DATA_FILE))
+        return dataclasses.replace(experiment, task=held)
+    return experiment
+
+
+def storable(experiment: Experiment) -> Experiment:
+    """The experiment as it is written down with a run: a file by its full path and checksum, arrays by their copy."""
+    task = experiment.task
+    if isinstance(task, Arrays):
+        stored: Any = ArraysConfig(path=DATA_FILE, split=task.split)
+    elif isinstance(task, Task):
+        stored = OwnConfig(name=f"{type(task).__module__}.{type(task).__qualname__}")
+    elif isinstance(task, TextConfig) and task.path and Path(task.path).expanduser().is_file():
+        path = Path(task.path).expanduser().resolve()
+        stored = dataclasses.replace(task, path=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    elif isinstance(task, ArraysConfig):
+        stored = dataclasses.replace(task, path=str(Path(task.path).resolve()))
+    else:
+        stored = task
+    return dataclasses.replace(experiment, task=stored)
+
+
+def _executed(path: Path) -> dict[str, Any]:
+    """The names that a Python file sets."""
+    if not path.is_file():
+        raise InputError(f"there is no file '{path}'", "where an experiment is named", "check the path")
+    try:
+        return runpy.run_path(str(path))
+    except InputError:
+        raise
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        line = error.lineno if isinstance(error, SyntaxError) else (lines or [None])[-1]
+        raise InputError(f"{type(error).__name__}: {error}", f"in {path}, line {line}", "correct the file") from error
 
 
 def _preset(name: str) -> Experiment:

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from rnnjax import config
 from rnnjax.cells import ACTIVATIONS, CELLS, INITIALIZERS, Cell, FeedBack, Fixed, lookup
 from rnnjax.config import InputError
-from rnnjax.executors import Plan
+from rnnjax.executors import EXECUTORS, Plan
 from rnnjax.sequence import Edit
 from rnnjax.unroll import Embedded, Unrolled, dropout_mask, unroll
 
@@ -80,8 +81,7 @@ class Recurrent(nnx.Module):
         """The state before the first step, by field, each ``[batch, units]``."""
         if self.initial is None:
             return self.cell.initial_state(batch)
-        ends = jnp.cumsum(jnp.asarray(self.cell.state_widths))[:-1].tolist() if len(self.cell.state) > 1 else []
-        rows = jnp.split(self.initial[...], ends)
+        rows = jnp.split(self.initial[...], np.cumsum(self.cell.state_widths)[:-1].tolist())
         return {f: jnp.broadcast_to(row, (batch, row.shape[0])) for f, row in zip(self.cell.state, rows, strict=True)}
 
     def unroll(
@@ -116,7 +116,11 @@ class Recurrent(nnx.Module):
             **steps,
         )
 
-    def __call__(self, inputs: jax.Array | Embedded, **options: Any) -> jax.Array:
+    def last_output(self, state: Mapping[str, jax.Array]) -> jax.Array:
+        """The output at the last step that exists, from the final state: ``[batch, units]``."""
+        return state[self.cell.output]
+
+    def __call__(self, inputs: jax.Array | Embedded, **options: Any) -> Any:
         """The outputs alone, ``[batch, time, units]``; options as in `unroll`."""
         return self.unroll(inputs, **options).outputs
 
@@ -165,8 +169,9 @@ class Bidirectional(nnx.Module):
         **steps: Any,
     ) -> Unrolled:
         """Runs both directions; arguments as in `Recurrent.unroll`."""
+        _check_places(record, edit, ["forward", "backward"])
         keys = _keys(key, 2)
-        resets = (reset, None if reset is None else _next_step(reset, bool(steps.get("time_major"))))
+        resets = (reset, None if reset is None else _backward_reset(reset, steps))
         found = {}
         for name, layer_key, layer_reset in zip(("forward", "backward"), keys, resets, strict=True):
             found[name] = getattr(self, name).unroll(
@@ -186,7 +191,14 @@ class Bidirectional(nnx.Module):
             _plans(found),
         )
 
-    def __call__(self, inputs: jax.Array | Embedded, **options: Any) -> jax.Array:
+    def last_output(self, state: Mapping[str, jax.Array]) -> Any:
+        """What each direction gives when it has read everything, joined, from the final state: ``[batch, units]``."""
+        forward, backward = (
+            getattr(self, name).last_output(_within(state, name) or {}) for name in ("forward", "backward")
+        )
+        return MERGES[self.merge](forward, backward)
+
+    def __call__(self, inputs: jax.Array | Embedded, **options: Any) -> Any:
         """The joined outputs alone; options as in `unroll`."""
         return self.unroll(inputs, **options).outputs
 
@@ -197,7 +209,7 @@ class Stack(nnx.Module):
     Args:
       layers: `Recurrent` and `Bidirectional` layers; each reads what the one before gives.
       dropout: rate at which outputs between layers are dropped, each step by itself.
-      residual: whether each layer but the first adds its input to its output, where the widths agree.
+      residual: whether each layer but the first adds its input (before dropout) to its output, where widths agree.
 
     State and records have names such as `0.h`: the layer's place in the stack, then the field.
     """
@@ -241,10 +253,11 @@ class Stack(nnx.Module):
         for k, layer in enumerate(self.layers):
             name = str(k)
             layer_key, drop_key = _keys(None if key is None else jax.random.fold_in(key, k), 2)
+            read = values
             if k and rate is not None and drop_key is not None:
-                values = values * dropout_mask(drop_key, rate, values.shape, values.dtype)
+                read = values * dropout_mask(drop_key, rate, values.shape, values.dtype)
             results[name] = layer.unroll(
-                values,
+                read,
                 state=_within(state, name),
                 record=_names_within(record, name),
                 edit=_edits_within(edit, name),
@@ -261,12 +274,27 @@ class Stack(nnx.Module):
             _plans(results),
         )
 
-    def __call__(self, inputs: jax.Array | Embedded, **options: Any) -> jax.Array:
+    def last_output(self, state: Mapping[str, jax.Array]) -> Any:
+        """The last layer's output when it has read everything, from the final state: ``[batch, units]``.
+
+        Raises:
+          InputError: residual layers, whose outputs are no part of the state.
+        """
+        if self.residual and len(self.layers) > 1:
+            raise InputError(
+                "residual layers read at the last step", "in Stack", "read every step, or set residual=False"
+            )
+        last = str(len(self.layers) - 1)
+        return self.layers[-1].last_output(_within(state, last) or {})
+
+    def __call__(self, inputs: jax.Array | Embedded, **options: Any) -> Any:
         """The last layer's outputs alone, ``[batch, time, units]``; options as in `unroll`."""
         return self.unroll(inputs, **options).outputs
 
 
-class Prediction(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Prediction:
     """What a model gives.
 
     Attributes:
@@ -281,7 +309,7 @@ class Prediction(NamedTuple):
     hidden: jax.Array
     state: dict[str, jax.Array]
     recorded: dict[str, jax.Array]
-    plan: tuple[tuple[str, Plan], ...]
+    plan: tuple[tuple[str, Plan], ...] = dataclasses.field(metadata={"static": True})
 
 
 class SequenceModel(nnx.Module):
@@ -323,10 +351,12 @@ class SequenceModel(nnx.Module):
 
     def unroll(self, inputs: jax.Array, *, key: jax.Array | None = None, **options: Any) -> Prediction:
         """Runs the model on symbols ``[batch, time]`` or numbers ``[batch, time, input]``; see `Stack.unroll`."""
+        if options.get("time_major"):
+            raise InputError("time_major for a model", "in SequenceModel", "give it [batch, time, ...]")
         stack_key, drop_key = _keys(key, 2)
         result = self.stack.unroll(self._read(inputs, drop_key), key=stack_key, **options)
         hidden = result.outputs
-        shown = hidden if self.read == "every" else _last_valid(hidden, result.state, options)
+        shown = hidden if self.read == "every" else self.stack.last_output(result.state)
         return Prediction(self.readout(shown), hidden, result.state, result.recorded, _named(result.plan))
 
     def _read(self, inputs: jax.Array, drop_key: jax.Array | None) -> jax.Array | Embedded:
@@ -381,7 +411,9 @@ class EncoderDecoder(nnx.Module):
         if outputs is None or rngs is None:
             raise InputError("a readout of no width", "in EncoderDecoder", "give outputs= and rngs=")
         init = INITIALIZERS["glorot_uniform"]
-        self.readout = nnx.Linear(decoder.width, outputs, kernel_init=init, rngs=rngs)
+        self.readout = nnx.Linear(
+            decoder.width, outputs, kernel_init=init, param_dtype=_first_cell(decoder).param_dtype, rngs=rngs
+        )
 
     def __call__(
         self,
@@ -403,7 +435,7 @@ class EncoderDecoder(nnx.Module):
         """
         read_key, write_key = _keys(key, 2)
         read = self.encoder.unroll(inputs, lengths=lengths, key=read_key)
-        context = _last_valid(read.outputs, read.state, {"lengths": lengths})
+        context = self.encoder.last_output(read.state)
         repeated = jnp.broadcast_to(context[:, None], (context.shape[0], steps, context.shape[1]))
         if not isinstance(self.decoder, FeedBack):
             assert self.readout is not None
@@ -425,28 +457,23 @@ def _first_cell(stack: Stack) -> Cell:
     return first.forward.cell if isinstance(first, Bidirectional) else first.cell
 
 
-def _last_valid(hidden: jax.Array, state: Mapping[str, jax.Array], steps: Mapping[str, Any]) -> jax.Array:
-    """The output at the last step that exists of each row, ``[batch, units]``; zero where none does."""
-    mask, lengths = steps.get("mask"), steps.get("lengths")
-    time = hidden.shape[1]
-    if mask is None and lengths is None:
-        return hidden[:, -1]
-    valid = jnp.ones(hidden.shape[:2], bool) if mask is None else mask
-    if lengths is not None:
-        valid = valid & (jnp.arange(time)[None] < jnp.asarray(lengths)[:, None])
-    last = jnp.max(jnp.where(valid, jnp.arange(time)[None], 0), axis=1)
-    return jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
-
-
 def _keys(key: jax.Array | None, count: int) -> Sequence[jax.Array | None]:
     return [None] * count if key is None else list(jax.random.split(key, count))
 
 
-def _next_step(reset: jax.Array, time_major: bool) -> jax.Array:
-    """Where the backward direction starts anew: after the step before which the forward direction does."""
-    axis = 0 if time_major else 1
-    rolled = jnp.roll(jnp.asarray(reset, bool), -1, axis)
-    return rolled.at[-1].set(False) if time_major else rolled.at[:, -1].set(False)
+def _backward_reset(reset: jax.Array, steps: Mapping[str, Any]) -> jax.Array:
+    """Where the backward direction starts anew: at the last step that exists before one where the forward one does."""
+    swap = (lambda v: v.T) if steps.get("time_major") else (lambda v: v)
+    marks = swap(jnp.asarray(reset, bool))
+    places = jnp.arange(marks.shape[1])[None]
+    mask, lengths = steps.get("mask"), steps.get("lengths")
+    valid = jnp.ones_like(marks) if mask is None else swap(jnp.asarray(mask, bool))
+    if lengths is not None:
+        valid = valid & (places < jnp.asarray(lengths)[:, None])
+    end = marks.shape[1]
+    following = jax.lax.cummin(jnp.where(valid, places, end), axis=1, reverse=True)
+    following = jnp.pad(following[:, 1:], ((0, 0), (0, 1)), constant_values=end)
+    return swap(jnp.take_along_axis(jnp.pad(marks, ((0, 0), (0, 1))), following, axis=1))
 
 
 def _joined(parts: Mapping[str, Mapping[str, jax.Array]]) -> dict[str, jax.Array]:
@@ -538,6 +565,14 @@ class ModelConfig:
         Raises:
           InputError: an unknown name, or a number of widths that is not the number of layers.
         """
+        dtypes = {name: name for name in ("float32", "bfloat16", "float64")}
+        lookup(dtypes, self.dtype, "type", "in model.dtype")
+        if self.dtype == "float64" and not jax.config.read("jax_enable_x64"):
+            raise InputError("float64 is switched off in JAX", "in model.dtype", "set JAX_ENABLE_X64=1")
+        lookup({"auto": "auto", **EXECUTORS}, self.executor, "executor", "in model.executor")
+        lookup(MERGES, self.merge, "merge", "in model.merge")
+        if not (self.remat in (None, "step") or isinstance(self.remat, int)):
+            raise InputError(f"'{self.remat}' is no remat", "in model.remat", "give step, or a number of steps")
         widths = (self.units,) * self.layers if isinstance(self.units, int) else self.units
         if isinstance(self.units, tuple) and len(self.units) != self.layers and self.layers != 1:
             raise InputError(
@@ -576,7 +611,7 @@ class ModelConfig:
         return jnp.float64 if self.dtype == "float64" else jnp.float32
 
     def _layer(self, inputs: int, units: int, reverse: bool, rngs: nnx.Rngs) -> Recurrent:
-        kind = lookup(CELLS, self.cell, "cell")
+        kind = lookup(CELLS, self.cell, "cell", "in model.cell")
         options = {key: int(value) if key == "projection" else value for key, value in self.options.items()}
         try:
             cell = kind(

@@ -16,12 +16,14 @@ class Display:
     """Shows progress; made by `showing`. `update` after every chunk, with the log's line if there is one."""
 
     def __init__(self, start: int, total: int, bar: Any, task: Any):
-        self._start, self._total, self._bar, self._task = start, total, bar, task
-        self._began, self._last = time.monotonic(), 0.0
+        self._total, self._bar, self._task = total, bar, task
+        self._began, self._first, self._last = 0.0, start, 0.0
         self._seen: dict[str, float] = {}
 
     def update(self, step: int, row: Mapping[str, Any] | None) -> None:
         """Shows that `step` steps are done, and the newest numbers."""
+        if not self._began:  # the first chunk compiles, and says nothing of the pace
+            self._began, self._first = time.monotonic(), step
         self._seen |= {key: value for key, value in (row or {}).items() if key in SHOWN}
         numbers = "  ".join(f"{_short(key)} {_number(value)}" for key, value in self._seen.items())
         if self._bar is not None:
@@ -30,9 +32,12 @@ class Display:
         now = time.monotonic()
         if row is not None and (now - self._last > LINE_SECONDS or step == self._total or "validation_loss" in row):
             self._last = now
-            done = (step - self._start) / max(1, self._total - self._start)
-            left = (now - self._began) / max(done, 1e-9) * (1 - done)
-            print(f"step {step}/{self._total}  {numbers}  {_clock(left)} left", file=sys.stderr, flush=True)
+            print(f"step {step}/{self._total}  {numbers}{self._left(step, now)}", file=sys.stderr, flush=True)
+
+    def _left(self, step: int, now: float) -> str:
+        """Time to go, once there is a pace."""
+        done = step - self._first
+        return f"  {_clock((now - self._began) / done * (self._total - step))} left" if done else ""
 
 
 @contextmanager
@@ -64,7 +69,7 @@ def _short(key: str) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.4f}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.4f}"
 
 
 def _clock(seconds: float) -> str:

@@ -21,20 +21,19 @@ from flax import nnx
 from rnnjax import config, figures
 from rnnjax.cells import CELLS
 from rnnjax.config import InputError
-from rnnjax.experiment import CONFIG_FILE, Built, Experiment
+from rnnjax.executors import Plan
+from rnnjax.experiment import CONFIG_FILE, DATA_FILE, Built, Experiment, changed, load, storable
 from rnnjax.generate import Generated, generate
 from rnnjax.population import Programs, Progress, Rhythm, fit
 from rnnjax.progress import showing
 from rnnjax.report import Report, page
 from rnnjax.store import RunFolder, digest
-from rnnjax.tasks import Arrays, ArraysConfig, Task, Text
-from rnnjax.tasks.registry import OwnConfig
+from rnnjax.tasks import Arrays, Task, Text
 from rnnjax.timing import describe_environment
-from rnnjax.train import NON_FINITE, Member, learning_rate, metrics
+from rnnjax.train import NON_FINITE, Member, Meter, learning_rate, metrics
 from rnnjax.unroll import unroll
 
 Checkpoint = int | Literal["latest", "best"]
-DATA_FILE = "data.npz"
 
 
 class NonFinite(ArithmeticError):
@@ -76,10 +75,7 @@ class Run:
     def __init__(self, path: str | Path, task: Task | None = None):
         self.folder = RunFolder.open(path)
         self.path = self.folder.path
-        experiment = config.load(self.path / CONFIG_FILE, Experiment)
-        if isinstance(experiment.task, ArraysConfig) and experiment.task.path == DATA_FILE:
-            held = dataclasses.replace(experiment.task, path=str(self.path / DATA_FILE))
-            experiment = dataclasses.replace(experiment, task=held)
+        experiment = load(self.path)
         self.experiment = experiment if task is None else dataclasses.replace(experiment, task=task)
 
     def __repr__(self) -> str:
@@ -129,6 +125,8 @@ class Run:
           InputError: a symbol that the model does not know, or a run that is not about text.
         """
         text = _text_task(self.experiment.built.task)
+        if rows < 1:
+            raise InputError(f"{rows} continuations of each prompt", "in rows", "ask for at least 1")
         wanted = [prompt for prompt in prompts or default_prompts(text) for _ in range(rows)]
         tokens = [text.vocabulary.encode(prompt) for prompt in wanted]
         found: Generated = generate(
@@ -191,28 +189,50 @@ class Run:
                     "change train.epochs or train.steps, or start a new run",
                 )
         with self.folder.lock():
-            experiment = config.override(self.experiment, overrides) if overrides else self.experiment
+            experiment = changed(self.experiment, overrides) if overrides else self.experiment
             planned = self.folder.environment().get("plan", [])
             stored = {entry["executor"] for entry in planned}
             if experiment.model.executor == "auto" and len(stored) == 1:
                 model = dataclasses.replace(experiment.model, executor=stored.pop())
                 experiment = dataclasses.replace(experiment, model=model)
             built = experiment.built
-            step = self.folder.checkpoints()[-1]
+            like = jax.eval_shape(built.trainer.member, 0)
+            member = jax.tree.map(jnp.asarray, self.folder.restore(like))
+            step, train = int(member.step), built.trainer.config
             if step >= built.trainer.total:
                 raise InputError(
-                    f"run '{self.path}' has finished all its {step} steps",
+                    f"run '{self.path}' has done {step} steps already, and is asked for {built.trainer.total}",
                     "in resume",
                     f"train longer with --train.steps {2 * step}",
                 )
-            like = jax.eval_shape(built.trainer.member, 0)
-            member = jax.tree.map(jnp.asarray, self.folder.restore(like))
+            if train.patience is not None and int(member.waited) >= train.patience:
+                raise InputError(
+                    f"run '{self.path}' stopped for want of a better validation",
+                    "in resume",
+                    "start a new run with a larger train.patience",
+                )
+            self._warn_of_other_bits()
             self.folder.drop_metrics_after(step)
             if overrides:
-                self.experiment = config.override(self.experiment, overrides)
-                self.folder.write_text(CONFIG_FILE, config.dump(_storable(self.experiment)))
+                member = self._extended(member, built)
+                self.experiment = changed(self.experiment, overrides)
+                self.folder.write_text(CONFIG_FILE, config.dump(storable(self.experiment)))
             _train(self, built, member, step, quiet)
         return self
+
+    def _extended(self, member: Member, built: Built) -> Member:
+        """The member for a training of another length: its schedule stretched, its meter ready for the next line."""
+        hyper = {**member.hyper, "decay_steps": built.trainer.hyper()["decay_steps"]}
+        rows = self.metrics()
+        logged = bool(rows) and rows[-1]["step"] == int(member.step)
+        return dataclasses.replace(member, hyper=hyper, meter=Meter.empty() if logged else member.meter)
+
+    def _warn_of_other_bits(self) -> None:
+        """Says so if the run goes on where its bits may come out differently."""
+        then, now = self.folder.environment(), describe_environment()
+        keys = [key for key in ("versions", "device", "devices", "threads", "xla_flags") if then.get(key) != now[key]]
+        if keys:
+            print(f"note: {', '.join(keys)} differ from those the run began with; bits may too", file=sys.stderr)
 
 
 def run(
@@ -241,8 +261,9 @@ def run(
     plan = plans(built)
     member = jax.jit(built.trainer.member)(experiment.seed)
     Rhythm(built.trainer)
+    _check_looking(built)
     environment = describe_environment() | {"command": command, "lift": "one", "plan": plan}
-    folder = RunFolder.create(root, name, config.dump(_storable(experiment)), environment, stem=experiment.name)
+    folder = RunFolder.create(root, name, config.dump(storable(experiment)), environment, stem=experiment.name)
     if isinstance(experiment.task, Arrays):
         experiment.task.save(folder.path / DATA_FILE)
     started = Run(folder.path, experiment.task if isinstance(experiment.task, Task) else None)
@@ -285,18 +306,18 @@ def _train(run: Run, built: Built, member: Member, start: int, quiet: bool) -> N
             if rhythm.saves(step) or heard or waited_out:
                 loss = None if progress.validation is None else metrics(built.task, progress.validation)["loss"]
                 run.folder.save(step, member, metric=loss, latest=train.keep_latest, best=train.keep_best)
-            if heard:
+            if heard and step < rhythm.total:
                 status = f"interrupted at step {step}"
                 break
             if waited_out:
                 status = f"finished early at step {step}: no better validation for {train.patience} times"
                 break
-    run.folder.write_summary(log.summary(member, status))
-    run.report()
+        run.folder.write_summary(log.summary(member, status))
+        run.report()
     if status.startswith("not finite"):
         good = run.folder.checkpoints()[-1]
         raise NonFinite(f"the loss or gradient was {status}; the checkpoint of step {good} is kept in {run.path}")
-    if heard:
+    if status.startswith("interrupted"):
         raise Interrupted(heard[0], run.path, step)
 
 
@@ -389,22 +410,26 @@ class _Log:
 
 def plans(built: Built) -> list[dict[str, Any]]:
     """Which executor runs each layer, and why not the others."""
-    found: list[dict[str, Any]] = []
+    return [
+        {
+            "layer": layer,
+            "executor": plan.executor,
+            "why": [plan.why, *(f"not {name}: {why}" for name, why in plan.others)],
+        }
+        for layer, plan in _look(built, ())
+    ]
 
-    def look(seed):
-        task, trainer = built.task, built.trainer
-        member = trainer.member(seed)
-        rows = trainer.config.batch
-        batch = jax.eval_shape(lambda key: task.batch(key, rows), jax.random.key(0))
-        batch = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), batch)
-        prediction = trainer.model(member.params, member.fixed).unroll(batch.inputs, lengths=batch.lengths)
-        for layer, plan in prediction.plan:
-            others = [f"not {name}: {why}" for name, why in plan.others]
-            found.append({"layer": layer, "executor": plan.executor, "why": [plan.why, *others]})
-        return prediction.outputs
 
-    jax.eval_shape(look, 0)
-    return found
+def _look(built: Built, record: tuple[str, ...]) -> tuple[tuple[str, Plan], ...]:
+    """The plans of all layers, found by tracing the model on a batch of its task without computing anything."""
+    task, trainer = built.task, built.trainer
+
+    def predict(seed, key):
+        member, batch = trainer.member(seed), task.batch(key, trainer.config.batch)
+        model = trainer.model(member.params, member.fixed)
+        return model.unroll(batch.inputs, lengths=batch.lengths, mask=batch.mask, record=record)
+
+    return jax.eval_shape(predict, 0, jax.random.key(0)).plan
 
 
 def layers(built: Built) -> list[dict[str, Any]]:
@@ -479,15 +504,15 @@ def _text_task(task: Task) -> Text:
     return task
 
 
-def _storable(experiment: Experiment) -> Experiment:
-    """The experiment with a task that can be written down."""
-    task = experiment.task
-    if isinstance(task, Arrays):
-        return dataclasses.replace(experiment, task=ArraysConfig(path=DATA_FILE, split=task.split))
-    if isinstance(task, Task):
-        name = f"{type(task).__module__}.{type(task).__qualname__}"
-        return dataclasses.replace(experiment, task=OwnConfig(name=name))
-    return experiment
+def _check_looking(built: Built) -> None:
+    """Finds out before training whether what is to be sampled and recorded in the end exists."""
+    experiment = built.experiment
+    if isinstance(built.task, Text):
+        for prompt in experiment.sample.prompts:
+            if not prompt:
+                raise InputError("an empty prompt", "in sample.prompts", "give each prompt at least one symbol")
+            built.task.vocabulary.encode(prompt)
+    _look(built, experiment.record.fields or _first_outputs(built))
 
 
 def _write_report(run: Run, command: str) -> Path:
@@ -532,7 +557,7 @@ def _write_report(run: Run, command: str) -> Path:
         name=run.path.name,
         command=command,
         status=summary.get("status", ""),
-        configuration=config.to_dict(_storable(experiment)),
+        configuration=config.to_dict(storable(experiment)),
         summary=summary,
         environment={k: v for k, v in run.folder.environment().items() if k not in ("plan", "command")},
         layers=layers(built),

@@ -63,6 +63,20 @@ def atomic_write(path: str | Path, data: bytes) -> None:
     _fsync(path.parent)
 
 
+def check_name(root: str | Path, name: str | None) -> None:
+    """Whether a new run may be called `name`; None always may.
+
+    Raises:
+        InputError: it is no plain name, or is taken.
+    """
+    if name is None:
+        return
+    if not name or name != Path(name).name or name.startswith("."):
+        raise InputError(f"{name!r} cannot name a run", "in --name", "choose a plain name, without '/'")
+    if (Path(root) / name).exists():
+        raise _taken(Path(root) / name)
+
+
 class RunFolder:
     """One run on disk. Whoever writes holds `lock`; reading needs none.
 
@@ -93,8 +107,7 @@ class RunFolder:
             InputError: the name is taken or no plain name, or `root` cannot be written to.
         """
         root = Path(root)
-        if name is not None and (not name or name != Path(name).name or name.startswith(".")):
-            raise InputError(f"{name!r} cannot name a run", "in --name", "choose a plain name, without '/'")
+        check_name(root, name)
         names = [name] if name else (f"{stem.replace('/', '-')}-{number}" for number in itertools.count(1))
         part = root / f".new-{os.getpid()}-{secrets.token_hex(4)}"
         try:
@@ -110,12 +123,7 @@ class RunFolder:
         finally:
             shutil.rmtree(part, ignore_errors=True)
         if path is None:
-            taken = root / str(name)
-            raise InputError(
-                f"run '{taken}' exists already",
-                "in --name",
-                f"rnnjax resume {taken}, or choose another --name",
-            )
+            raise _taken(root / str(name))
         return cls(path)
 
     @classmethod
@@ -133,7 +141,7 @@ class RunFolder:
             raise InputError(
                 f"'{path}' is not a run folder",
                 f"{' and '.join(missing)} missing" if path.is_dir() else "there is no such folder",
-                f"did you mean {' or '.join(near)}?" if near else "rnnjax list shows the runs there are",
+                f"did you mean {' or '.join(near)}?" if near else "give a run's folder, such as runs/shakespeare-1",
             )
         return cls(path)
 
@@ -324,7 +332,9 @@ class RunFolder:
             raise InputError("no checkpoint has a metric", f"in '{self.path}'", "choose 'latest', not 'best'")
         if found not in steps:
             known = ", ".join(map(str, steps))
-            raise InputError(f"there is no checkpoint {step!r}", f"in '{self.path}'", f"choose among {known}")
+            raise InputError(
+                f"there is no checkpoint {step!r}", f"in '{self.path}'", f"choose 'latest', 'best' or one of {known}"
+            )
         return found
 
     def _read(self, step: int, leaves: Mapping[str, Mapping[str, Any]]) -> list[np.ndarray]:
@@ -465,6 +475,11 @@ def _bytes(array: np.ndarray) -> memoryview:
 
 def _join(branch: str, name: str) -> str:
     return "/".join(filter(None, (branch, name)))
+
+
+def _taken(path: Path) -> InputError:
+    fix = f"rnnjax resume {path}, or choose another --name"
+    return InputError(f"run '{path}' exists already", "in --name", fix)
 
 
 def _claim(part: Path, path: Path) -> bool:

@@ -59,6 +59,9 @@ class TrainConfig:
     )
     accumulate: int = config.field(1, "parts that a batch is computed in, to save memory", at_least=1)
     carry_state: bool = config.field(False, "whether a batch begins with the state that the one before ended with")
+    forget: float | None = config.field(
+        None, "rate at which a row forgets its carried state before a batch", at_least=0, at_most=1
+    )
     freeze: tuple[str, ...] = config.field((), "parameters that are not trained, by pattern: 'embedding*'")
     rate_scales: dict[str, float] = config.field({}, "factors of the rate by pattern of parameters")
     no_decay: tuple[str, ...] = config.field((), "parameters without weight decay, by pattern: '*bias'")
@@ -249,7 +252,7 @@ class Trainer:
             key=jax.random.key_data(key),
             step=jnp.zeros((), jnp.int32),
             status=jnp.full((), RUNNING, jnp.int32),
-            best=jnp.full((), jnp.inf),
+            best=jnp.full((), jnp.inf, jnp.float32),
             best_step=jnp.zeros((), jnp.int32),
             waited=jnp.zeros((), jnp.int32),
             meter=Meter.empty(),
@@ -371,6 +374,9 @@ class Trainer:
         """Loss and penalties: the share of a batch of `total` answers and steps that `batch` holds."""
         train, hyper = self.config, member.hyper
         model = self.model(params, member.fixed)
+        if carry is not None and train.forget is not None:
+            forgotten = jax.random.bernoulli(jax.random.fold_in(key, 1), hyper["forget"], batch.inputs.shape[:1])
+            carry = _restarted(model, forgotten[:, None], carry)
         prediction = predict(model, batch, carry, key)
         nats, answers, correct = answer_sums(self.task, prediction, batch)
         value = nats / total[0]
@@ -418,11 +424,15 @@ class Trainer:
 
 def predict(model: Any, batch: Batch, carry: Any, key: jax.Array | None) -> Prediction:
     """The model's answers to a batch; a batch that is fresh begins with the initial state instead of `carry`."""
-    fresh = batch.fresh
-    if carry is not None and fresh is not None:
-        initial = model.initial_state(batch.inputs.shape[0])
-        carry = jax.tree.map(lambda start, state: jnp.where(fresh, start, state), initial, carry)
+    if carry is not None and batch.fresh is not None:
+        carry = _restarted(model, batch.fresh, carry)
     return model.unroll(batch.inputs, state=carry, lengths=batch.lengths, mask=batch.mask, reset=batch.reset, key=key)
+
+
+def _restarted(model: Any, where: jax.Array, carry: Any) -> Any:
+    """The carried state, replaced by the initial one `where` it is to be forgotten (``[]``, or ``[rows, 1]``)."""
+    rows = jax.tree.leaves(carry)[0].shape[0]
+    return jax.tree.map(lambda start, state: jnp.where(where, start, state), model.initial_state(rows), carry)
 
 
 def answer_sums(task: Task, prediction: Prediction, batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -37,14 +37,15 @@ class Unrolled:
     """What `unroll` gives.
 
     Attributes:
-      outputs: ``[batch, time, units]`` (or time-major, if asked for); zero at masked steps.
+      outputs: ``[batch, time, units]`` (or time-major, if asked for); zero at masked steps. Two of them, forward and
+        backward, from a bidirectional layer that does not merge.
       state: the state after the last valid step of each row, by field, each ``[batch, units]``.
       recorded: what was recorded, by name, laid out like `outputs`: index *t* is the value at input *t*, states being
         those after it. Masked steps show the carried state, and zero for everything else. No gradient flows through it.
       plan: which executor ran, and why the others did not; of several layers, pairs of name and plan.
     """
 
-    outputs: jax.Array
+    outputs: Any
     state: dict[str, jax.Array]
     recorded: dict[str, jax.Array]
     plan: Plan | tuple[tuple[str, Plan], ...] = dataclasses.field(metadata={"static": True})
@@ -120,6 +121,8 @@ def unroll(
     Raises:
       InputError: shapes that do not fit together, or a name that the cell does not have.
     """
+    if not (remat is None or remat == "step" or (isinstance(remat, int) and remat >= 1)):
+        raise InputError(f"remat={remat!r}", "in unroll", "give None, 'step', or a number of steps, at least 1")
     edits = (edit,) if isinstance(edit, Edit) else tuple(edit or ())
     table = inputs.table if isinstance(inputs, Embedded) else None
     values = inputs.tokens if isinstance(inputs, Embedded) else jnp.asarray(inputs)
@@ -156,7 +159,7 @@ def unroll(
             for e in edits
         ),
     )
-    constants, steps = _with_noise(cell, constants, steps, key, recurrent_dropout, zoneout, time, batch)
+    constants, steps = _with_noise(cell, weights, constants, steps, key, recurrent_dropout, zoneout, time, batch)
     start = _checked_state(cell, state, batch) if state is not None else base
     operands = Operands(_project(cell, weights, values, table), weights.kernels, constants, start, steps)
     plan = choose(program, operands, executor)
@@ -226,6 +229,7 @@ def _cuts(time: int, truncate: int, reverse: bool) -> jax.Array:
 
 def _with_noise(
     cell: Cell,
+    weights: Weights,
     constants: Constants,
     steps: Steps,
     key: jax.Array | None,
@@ -241,10 +245,9 @@ def _with_noise(
         rates = {field: jnp.asarray(rate, cell.state_dtype) for field, rate in (zoneout or {}).items()}
         return constants._replace(zone_rate=rates or None), steps
     dropout_key, zone_key = jax.random.split(key)
-    if dropout is not None:
-        constants = constants._replace(
-            recurrent_mask=dropout_mask(dropout_key, dropout, (batch, cell.widths[cell.output]), cell.state_dtype)
-        )
+    if dropout is not None and "recurrent" in weights.kernels:
+        shape = (batch, weights.kernels["recurrent"].shape[0])
+        constants = constants._replace(recurrent_mask=dropout_mask(dropout_key, dropout, shape, cell.state_dtype))
     if zoneout:
         zone = {
             field: jax.random.bernoulli(jax.random.fold_in(zone_key, k), rate, (time, batch, cell.widths[field]))

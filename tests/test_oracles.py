@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from oracles import CELLS, random_weights, sigmoid, unroll
 
 ROWS, STEPS, INPUTS, UNITS = 3, 6, 2, 4

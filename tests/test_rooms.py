@@ -67,7 +67,7 @@ def targets(node: ast.AST, path: Path) -> list[str]:
 
 
 def names_type_checking(test: ast.expr) -> bool:
-    return ast.unparse(test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+    return ast.unparse(test).startswith(("TYPE_CHECKING", "typing.TYPE_CHECKING"))
 
 
 def imports(source: str, path: Path) -> Iterator[Import]:

@@ -226,7 +226,7 @@ def test_unknown_steps(run):
     with pytest.raises(InputError, match="there is no checkpoint"):
         run.restore({"a": np.ones(2)})
     run.save(2, {"a": np.ones(2)}, metric=None)
-    with pytest.raises(InputError, match=r"no checkpoint 7\n(.|\n)*choose among 2"):
+    with pytest.raises(InputError, match=r"no checkpoint 7\n(.|\n)*'best' or one of 2"):
         run.restore({"a": np.ones(2)}, 7)
 
 
