@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
-        print("stopped before anything was saved", file=sys.stderr)
+        print("stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()

@@ -374,7 +374,8 @@ class _Log:
         """What the run came to."""
         rows = self._run.metrics()
         trainer, step = self._built.trainer, int(member.step)
-        recent = [row for row in rows if row["step"] > step - trainer.epoch_steps] or rows[-1:]
+        whole_epoch = step >= trainer.epoch_steps
+        recent = [row for row in rows if whole_epoch and row["step"] > step - trainer.epoch_steps] or rows[-1:]
         answers = sum(row["answers"] for row in recent)
         means = {
             key: sum(row[key] * row["answers"] for row in recent) / max(1, answers)

@@ -216,7 +216,7 @@ def test_the_options_of_resume_are_not_those_of_run(with_run, capsys):
         (["resume", "text.txt"], ["text.txt"]),
         (["resume", "."], ["config.yaml"]),
         (["resume", "runs"], ["config.yaml"]),
-        (["resume", "runs/done"], ["has finished all its 22 steps", "--train.steps 44"]),
+        (["resume", "runs/done"], ["has done 22 steps already", "--train.steps 44"]),
         (["resume", "runs/done", "--train.steps", "ten"], ["train.steps", "ten"]),
         (["resume", "runs/done", "--train.steps", "5"], ["22"]),
         (["resume", "runs/done", "--model.units", "9"], ["model.units"]),

@@ -404,13 +404,13 @@ def test_patience_ends_a_run_early(tmp_path, text, unreported):
     assert stuck.summary()["status"].startswith("finished early at step 33")
     assert stuck.summary()["best"]["step"] == 11
     assert stuck.folder.checkpoints()[-1] == 33
-    with pytest.raises(InputError, match="finished"):
+    with pytest.raises(InputError, match="stopped for want"):
         resume(stuck.path)
 
 
 def test_a_finished_run_says_how_to_train_longer(copy):
     before = tree_of(copy)
-    with pytest.raises(InputError, match="has finished all its 22 steps") as refused:
+    with pytest.raises(InputError, match="has done 22 steps already") as refused:
         resume(copy)
     assert "--train.steps 44" in refused.value.fix
     assert tree_of(copy) == before
@@ -423,7 +423,7 @@ def test_a_finished_run_trains_longer(overrides, copy, unreported):
     assert steps in (30, 33) and longer.summary()["steps"] == steps
     assert config.load(copy / "config.yaml", Experiment) == longer.experiment
     assert [row["step"] for row in longer.metrics()] == list(range(1, steps + 1))
-    with pytest.raises(InputError, match=f"all its {steps} steps"):
+    with pytest.raises(InputError, match=f"has done {steps} steps already"):
         resume(copy)
 
 
