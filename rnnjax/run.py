@@ -222,10 +222,10 @@ class Run:
 
     def _extended(self, member: Member, built: Built) -> Member:
         """The member for a training of another length: its schedule stretched, its meter ready for the next line."""
-        hyper = {**member.hyper, "decay_steps": built.trainer.hyper()["decay_steps"]}
+        hyper = {key: value for key, value in built.trainer.hyper().items() if key == "decay_steps"}
         rows = self.metrics()
         logged = bool(rows) and rows[-1]["step"] == int(member.step)
-        return dataclasses.replace(member, hyper=hyper, meter=Meter.empty() if logged else member.meter)
+        return dataclasses.replace(member, hyper=member.hyper | hyper, meter=Meter.empty() if logged else member.meter)
 
     def _warn_of_other_bits(self) -> None:
         """Says so if the run goes on where its bits may come out differently."""

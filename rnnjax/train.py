@@ -146,10 +146,11 @@ def learning_rate(train: TrainConfig, hyper: dict[str, jax.Array], step: jax.Arr
     """The rate at `step` (counted from 0)."""
     warmup = hyper.get("warmup_steps", jnp.zeros(()))
     rising = jnp.minimum(1.0, (step + 1) / jnp.maximum(warmup, 1.0))
+    if train.schedule == "constant":
+        return hyper["learning_rate"] * rising
     done = jnp.clip((step - warmup) / hyper["decay_steps"], 0.0, 1.0)
     final = hyper["final_scale"]
     falling = {
-        "constant": jnp.ones(()),
         "linear": 1 + (final - 1) * done,
         "cosine": final + (1 - final) * 0.5 * (1 + jnp.cos(jnp.pi * done)),
         "exponential": jnp.maximum(final, 1e-8) ** done,
@@ -232,7 +233,9 @@ class Trainer:
         train = self.config
         numbers = {f.name: getattr(train, f.name) for f in dataclasses.fields(train) if "float" in str(f.type)}
         numbers.pop("rate_scales")
-        if numbers["decay_steps"] is None:
+        if train.schedule == "constant":
+            numbers |= {"decay_steps": None, "final_scale": None}
+        elif train.decay_steps is None:
             numbers["decay_steps"] = max(1.0, self.total - (train.warmup_steps or 0))
         return {name: jnp.asarray(value, jnp.float32) for name, value in numbers.items() if value is not None}
 

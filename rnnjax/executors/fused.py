@@ -129,7 +129,7 @@ class _ProductRule:
 
     def operand_gradient(self, gradient, mask, kernel):
         cell = self.program.cell
-        back = matmul(cell, kernel, pack(gradient, cell.gate_widths(self.name)).T).T
+        back = matmul(cell, pack(gradient, cell.gate_widths(self.name)), kernel.T)
         return back if mask is None else back * mask
 
 
