@@ -15,8 +15,8 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
-demo: $(READY)  ## train a small network and write its report under runs/
-	$(BIN)/rnnjax run demo --root runs
+demo: $(READY)  ## train a character LSTM on Shakespeare; ends with a sample and the report to open/
+	$(BIN)/rnnjax run shakespeare/demo --root runs
 
 test: $(READY)  ## run the fast tests
 	$(BIN)/python -m pytest -q -m "not slow and not gpu" -n 2
