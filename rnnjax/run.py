@@ -549,7 +549,9 @@ def _write_report(run: Run, command: str) -> Path:
     recorded = run.record(fields, steps=experiment.record.steps)
     for name, values in recorded.values.items():
         shown = np.sort(np.argsort(-values.std(axis=0), kind="stable")[: experiment.record.units])
-        picture = figures.heatmap(values[:, shown].T, symbols=recorded.symbols or None, label=name)
+        picture = figures.heatmap(
+            values[:, shown].T, symbols=recorded.symbols or None, numbers=shown.tolist(), label=name
+        )
         caption = f"{name} of the {len(shown)} units (of {values.shape[1]}) that vary most, over one passage."
         drawn_figures.append((f"Activations of {name}", caption, picture))
     for title, _, picture in drawn_figures:

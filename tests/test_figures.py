@@ -27,6 +27,13 @@ def ticks(figure):
     return [label.get_text() for label in figure.axes[0].get_xticklabels()]
 
 
+def test_rows_of_chosen_units_carry_their_numbers():
+    figure = figures.heatmap(np.eye(3), numbers=[7, 12, 31])
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["7", "12", "31"]
+    with pytest.raises(InputError, match="2 numbers for 3 units"):
+        figures.heatmap(np.eye(3), numbers=[1, 2])
+
+
 def test_curves_shows_every_series_with_its_last_value():
     figure = figures.curves(
         {"loss": (STEPS, np.exp(-STEPS / 100)), "validation_loss": (STEPS[::5], STEPS[::5] * 0 + 1.5)}
