@@ -1,6 +1,6 @@
 """A character model of Shakespeare: embedding 256, LSTM 1024, dense; 99,993 symbols in chunks of 101.
 
-The study as it is: chunks in random order, and a state that is carried from batch to batch all the same, and never reset.
+The study as it is: chunks in random order, and a state that is carried from batch to batch all the same, never reset.
 
     rnnjax run shakespeare               20 epochs, 1.3 s a step on two cores; keeps the last two of its 20 checkpoints
     rnnjax run shakespeare/contiguous    the same text as streams, so that the carried state is the passage's own

@@ -39,7 +39,8 @@ A new cell is a class of about ten lines: what it is made of, and its step::
         def step(self, w, s, x, dot, at):
             q = dot("recurrent", s["h"])
             f = at("f", jax.nn.sigmoid(x["f"] + q["f"]))
-            return {"h": at("h", (1 - f) * s["h"] + f * jnp.tanh(x["n"] + q["n"]))}
+            n = at("n", jnp.tanh(x["n"] + q["n"]))
+            return {"h": at("h", (1 - f) * s["h"] + f * n)}
 """
 
 from __future__ import annotations
@@ -328,6 +329,12 @@ class Elman(Cell):
         return {"h": at("h", self.activation(x["h"] + q["h"]))}
 
 
+def _lstm_gates(cell: Cell, z: dict[str, Field], at: At) -> tuple[Field, Field, Field, Field]:
+    """The gates `i f g o` from their sums of input part and product."""
+    sigmoid, tanh = cell.recurrent_activation, cell.activation
+    return at("i", sigmoid(z["i"])), at("f", sigmoid(z["f"])), at("g", tanh(z["g"])), at("o", sigmoid(z["o"]))
+
+
 class LSTM(Cell):
     """``c = f c + i g, h = o tanh(c)`` (Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000).
 
@@ -343,10 +350,7 @@ class LSTM(Cell):
 
     def step(self, w, s, x, dot, at):  # noqa: D102
         q = dot("recurrent", s["h"])
-        i = at("i", self.recurrent_activation(x["i"] + q["i"]))
-        f = at("f", self.recurrent_activation(x["f"] + q["f"]))
-        g = at("g", self.activation(x["g"] + q["g"]))
-        o = at("o", self.recurrent_activation(x["o"] + q["o"]))
+        i, f, g, o = _lstm_gates(self, {gate: x[gate] + q[gate] for gate in x}, at)
         c = at("c", f * s["c"] + i * g)
         return {"c": c, "h": at("h", o * self.activation(c))}
 
@@ -499,10 +503,7 @@ class LayerNormLSTM(Cell):
         z = {k: x[k] * scaled["input_scale"][k] + q[k] * scaled["recurrent_scale"][k] for k in self.gates}
         if "bias" in scaled:
             z = jax.tree.map(jnp.add, z, scaled["bias"])
-        i = at("i", self.recurrent_activation(z["i"]))
-        f = at("f", self.recurrent_activation(z["f"]))
-        g = at("g", self.activation(z["g"]))
-        o = at("o", self.recurrent_activation(z["o"]))
+        i, f, g, o = _lstm_gates(self, z, at)
         c = at("c", f * s["c"] + i * g)
         shown = _normalise({"c": c})["c"] * w["cell_scale"][None] + w["cell_shift"][None]
         return {"c": c, "h": at("h", o * self.activation(shown))}
@@ -531,10 +532,7 @@ class ProjectedLSTM(Cell):
 
     def step(self, w, s, x, dot, at):  # noqa: D102
         q = dot("recurrent", s["h"])
-        i = at("i", self.recurrent_activation(x["i"] + q["i"]))
-        f = at("f", self.recurrent_activation(x["f"] + q["f"]))
-        g = at("g", self.activation(x["g"] + q["g"]))
-        o = at("o", self.recurrent_activation(x["o"] + q["o"]))
+        i, f, g, o = _lstm_gates(self, {gate: x[gate] + q[gate] for gate in x}, at)
         c = at("c", f * s["c"] + i * g)
         m = at("m", o * self.activation(c))
         return {"c": c, "h": at("h", dot("projection", m)["h"])}
