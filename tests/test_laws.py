@@ -558,7 +558,7 @@ def test_what_does_not_fit_is_refused_with_a_fix(options: dict[str, Any], messag
 @pytest.mark.parametrize(("where", "size"), [({"units": 4}, 4), ({"time": [5]}, 5)])
 def test_an_edit_beyond_units_or_steps_is_refused(where, size):
     cell = CELLS["lstm"](3, 4, rngs=nnx.Rngs(0))
-    with pytest.raises(IndexError, match=f"there are {size}"):
+    with pytest.raises(InputError, match=f"there are {size}"):
         unroll(cell, np.zeros((2, 5, 3), np.float32), edit=clamp("h", 0.0, **where))
 
 

@@ -394,9 +394,12 @@ def test_a_signal_in_the_last_chunk_leaves_a_finished_run(tmp_path, text, unrepo
     assert open_run(tmp_path / "last").summary()["status"] == "finished"
 
 
-def test_signals_are_handled_as_before_once_a_run_has_ended(finished):
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+def test_signals_are_handled_as_before_once_training_has_ended():
+    both = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in both]
+    with STORY._signals():
+        assert all(signal.getsignal(number) not in before for number in both)
+    assert [signal.getsignal(number) for number in both] == before
 
 
 def test_patience_ends_a_run_early(tmp_path, text, unreported):
