@@ -103,11 +103,10 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
 def _show(known: argparse.Namespace) -> None:
     from rnnjax import config
     from rnnjax.experiment import load
-    from rnnjax.run import layers, memory, plans
 
     experiment = load(known.experiment, known.overrides)
     built = experiment.built
-    rows, plan, needed = layers(built), plans(built), memory(built)
+    rows, plan, needed = built.layers(), built.plans(), built.memory()
     total = sum(row["parameters"] for row in rows)
     facts = {
         **built.task.summary(),
@@ -222,7 +221,7 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
 
 
 def _doctor(known: argparse.Namespace) -> int:
-    from rnnjax.run import check_installation
+    from rnnjax.doctor import check_installation
 
     environment, checks = check_installation()
     well = all(good for _, good, _ in checks)

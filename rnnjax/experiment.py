@@ -13,6 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from rnnjax import config
@@ -82,6 +84,57 @@ class Built:
         """The model, with initial weights."""
         task = self.task
         return self.experiment.model.build(task.inputs, task.outputs, read=task.read, symbols=task.symbols, rngs=rngs)
+
+    def layers(self) -> list[dict[str, Any]]:
+        """Every trained parameter of the model: name, shape and count."""
+        named = jax.tree_util.tree_leaves_with_path(jax.eval_shape(self.trainer.member, 0).params)
+        return [
+            {"layer": ".".join(str(part.key) for part in path), "shape": list(v.shape), "parameters": int(v.size)}
+            for path, v in named
+        ]
+
+    def plans(self, record: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+        """Which executor runs each layer, and why not the others: found by tracing, without computing anything.
+
+        Args:
+          record: quantities to record as LAYER.FIELD, to find out whether they exist.
+
+        Raises:
+          InputError: an executor that cannot run here, or a quantity that is not there.
+        """
+
+        def predict(seed, key):
+            member, batch = self.trainer.member(seed), self.task.batch(key, self.experiment.train.batch)
+            model = self.trainer.model(member.params, member.fixed)
+            return model.unroll(batch.inputs, lengths=batch.lengths, mask=batch.mask, record=record)
+
+        found = jax.eval_shape(predict, 0, jax.random.key(0)).plan
+        return [
+            {
+                "layer": layer,
+                "executor": plan.executor,
+                "why": [plan.why, *(f"not {name}: {why}" for name, why in plan.others)],
+            }
+            for layer, plan in found
+        ]
+
+    def memory(self) -> dict[str, int]:
+        """Bytes that training takes, by what they hold; working memory as the compiler plans it for a step."""
+        member, data = jax.eval_shape(self.trainer.member, 0), self.task.data("train")
+        resides = self.experiment.train.residence == "device"
+        sizes = {
+            "parameters": member.params,
+            "optimiser and averages": (member.optimizer, member.average),
+            "carried state": member.carry,
+            "data": data if resides else (),
+        }
+        needed = {name: sum(v.size * v.dtype.itemsize for v in jax.tree.leaves(tree)) for name, tree in sizes.items()}
+        if resides:
+            number, flag = jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((), jnp.bool_)
+            chunk = jax.jit(self.trainer.chunk, donate_argnums=0)
+            found = chunk.lower(member, data, number, number, flag).compile().memory_analysis()
+            needed |= {} if found is None else {"working memory of a step": int(found.temp_size_in_bytes)}
+        return needed
 
 
 def presets() -> dict[str, Experiment]:

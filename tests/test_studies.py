@@ -10,7 +10,7 @@ import pytest
 
 from rnnjax.experiment import load
 from rnnjax.generate import SampleConfig
-from rnnjax.run import layers, run
+from rnnjax.run import run
 
 DATA = Path(os.environ.get("RNNJAX_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 TINY = DATA / "tinyshakespeare.txt"
@@ -28,7 +28,7 @@ def shakespeare():
 def test_the_network_of_the_study_has_its_parameters(shakespeare):
     built = shakespeare.built
     assert built.task.inputs == 61
-    assert sum(row["parameters"] for row in layers(built)) == 5_325_117
+    assert sum(row["parameters"] for row in built.layers()) == 5_325_117
     assert built.trainer.epoch_steps == 15 and built.trainer.total == 300
 
 
