@@ -127,14 +127,14 @@ class _ProductRule:
         q = matmul(self.program.cell, operand, kernel)
         return jax.tree.map(jnp.add, known, split(q, self.program.cell.gate_widths(self.name)))
 
-    def operand_gradient(self, gradient, mask, kernel):
+    def operand_gradient(self, gradient, mask, transposed):
         cell = self.program.cell
-        back = matmul(cell, pack(gradient, cell.gate_widths(self.name)), kernel.T)
+        back = matmul(cell, pack(gradient, cell.gate_widths(self.name)), transposed)
         return back if mask is None else back * mask
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _known_product(rule: _ProductRule, operand, mask, kernel, known):
+def _known_product(rule: _ProductRule, operand, mask, kernel, transposed, known):
     """A product inside a replayed step: `known` (its gates by name), to which a recomputed product is added.
 
     Its gradient goes to `known`, where the loop picks it up, and through the kernel to the operand.
@@ -142,12 +142,12 @@ def _known_product(rule: _ProductRule, operand, mask, kernel, known):
     return rule.value(operand, mask, kernel, known)
 
 
-def _known_product_forward(rule, operand, mask, kernel, known):
-    return rule.value(operand, mask, kernel, known), (mask, kernel)
+def _known_product_forward(rule, operand, mask, kernel, transposed, known):
+    return rule.value(operand, mask, kernel, known), (mask, transposed)
 
 
 def _known_product_backward(rule, residuals, gradient):
-    return rule.operand_gradient(gradient, *residuals), None, None, gradient
+    return rule.operand_gradient(gradient, *residuals), None, None, None, gradient
 
 
 _known_product.defvjp(_known_product_forward, _known_product_backward)
@@ -161,6 +161,8 @@ def _backward(program: Program, residuals, gradients: Result):
     packed, rest = (None, {}) if stored is None else stored
     before = _states_before(program, operands.state, states)
     shared = _differentiable(operands)
+    # Laid out once: a product that transposes its kernel in every step is slower on CPU.
+    transposed = {name: jax.lax.optimization_barrier(kernel.T) for name, kernel in operands.kernels.items()}
     of_state: dict[str, str] = {}
 
     def step(carry, item):
@@ -189,9 +191,8 @@ def _backward(program: Program, residuals, gradients: Result):
                 else:
                     of_state[name] = field
                 rule: Any = _ProductRule(silent, name)
-                return cast(
-                    "dict[str, Field]", _known_product(rule, operand, mask, operands.kernels[name], known[name])
-                )
+                kernels = operands.kernels[name], transposed[name]
+                return cast("dict[str, Field]", _known_product(rule, operand, mask, *kernels, known[name]))
 
             after, _ = composed_step(silent, constants, state, x, here, product)
             return after, emitted
