@@ -5,7 +5,7 @@ Of the 20 checkpoints the last two are kept (64 MB each); --train.keep-latest 20
 
     rnnjax run shakespeare               20 epochs, 10 minutes on two busy cores, mean loss of the last 1.701
     rnnjax run shakespeare/contiguous    the same text as streams, so that the carried state is the passage's own
-    rnnjax run shakespeare/demo          LSTM 256 on all plays: 1,000 steps, 80 s on two cores, held-out loss 1.817
+    rnnjax run shakespeare/demo          LSTM 256 on all plays: 1,000 steps, 70 s on two cores, held-out loss 1.817
 """
 
 from rnnjax.experiment import Experiment
