@@ -29,8 +29,24 @@ DROPOUT, ZONEOUT = 0.4, 0.3
 served = [
     (cell, run) for cell in CELLS for run in EXECUTORS if run != "associative" or issubclass(CELLS[cell], LinearCell)
 ]
+
+
+def known_here(options: dict[str, Any]) -> dict[str, Any]:
+    """Those of XLA's options that this version of it has."""
+
+    def is_known(option: tuple[str, Any]) -> bool:
+        try:
+            jax.jit(lambda: 0, compiler_options=dict([option])).lower().compile()
+        except jax.errors.JaxRuntimeError:
+            return False
+        return True
+
+    return dict(filter(is_known, options.items()))
+
+
 # XLA's default is to spend seconds on programs that run for microseconds.
-quick = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False})
+CHEAP = known_here({"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False})
+quick = partial(jax.jit, compiler_options=CHEAP)
 every_cell = pytest.mark.parametrize("name", CELLS)
 
 
@@ -376,7 +392,7 @@ def test_truncation_cuts_the_gradient_and_nothing_else(name, executor, reverse, 
         return whole, jax.grad(shown, has_aux=True)(inputs)
 
     whole, (gradient, outputs) = both(inputs)
-    np.testing.assert_array_equal(outputs, whole)
+    np.testing.assert_allclose(outputs, whole, rtol=1e-13, atol=1e-15)  # two programs: their last bits may differ
     inside = np.zeros(STEPS, bool)
     inside[last] = True
     assert_zero(gradient[:, ~inside])
