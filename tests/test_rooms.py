@@ -39,13 +39,13 @@ class Import:
         return self.path.with_suffix("").parts[0]
 
     @property
-    def library(self) -> str:
+    def origin(self) -> str:
         return self.target.split(".")[0]
 
     @property
     def imported_room(self) -> str | None:
         """The room that is imported; "" for the package itself, None for another library."""
-        if self.library != "rnnjax":
+        if self.origin != "rnnjax":
             return None
         return self.target.partition(".")[2].split(".")[0]
 
@@ -106,19 +106,19 @@ def out_of_order(item: Import) -> bool:
 
 
 def heavy_in_core(item: Import) -> bool:
-    if item.room not in CORE or item.library in CORE_LIBRARIES:
+    if item.room not in CORE or item.origin in CORE_LIBRARIES:
         return False
-    if item.library == "yaml":
+    if item.origin == "yaml":
         return not (item.room == "config" and item.in_function)
-    if item.library == "jaxtyping":
+    if item.origin == "jaxtyping":
         return not (item.type_checking or (item.room == "notation" and item.guarded))
     return True
 
 
 def out_of_place(item: Import) -> bool:
-    if item.library == "matplotlib":
+    if item.origin == "matplotlib":
         return item.room != "figures" or "pyplot" in item.target or "pylab" in item.target
-    return item.library in ("orbax", "tensorstore") and item.room != "store"
+    return item.origin in ("orbax", "tensorstore") and item.room != "store"
 
 
 RULES = (out_of_order, heavy_in_core, out_of_place)
