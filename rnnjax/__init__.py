@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rnnjax import cells, figures, layers, tasks
     from rnnjax.config import InputError
-    from rnnjax.experiment import Experiment, RecordConfig, load, presets
+    from rnnjax.experiment import Experiment, RecordConfig, load, own, presets
     from rnnjax.generate import SampleConfig, generate
     from rnnjax.layers import (
         Bidirectional,
@@ -39,6 +39,7 @@ _HOMES = {
     "Experiment": "experiment",
     "RecordConfig": "experiment",
     "load": "experiment",
+    "own": "experiment",
     "presets": "experiment",
     "SampleConfig": "generate",
     "generate": "generate",
@@ -86,6 +87,7 @@ __all__ = [
     "layers",
     "load",
     "open",
+    "own",
     "presets",
     "resume",
     "run",

@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import pkgutil
 import runpy
+import sys
 import traceback
 from collections.abc import Mapping
 from functools import cached_property
@@ -18,11 +19,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from rnnjax import config
+from rnnjax.cells import CELLS, Cell
 from rnnjax.config import InputError, nearest
 from rnnjax.generate import SampleConfig
 from rnnjax.layers import ModelConfig
 from rnnjax.tasks import Arrays, ArraysConfig, Task, TextConfig, choose
-from rnnjax.tasks.registry import OwnConfig
+from rnnjax.tasks.registry import TASKS, OwnConfig
 from rnnjax.train import TrainConfig, Trainer
 
 CONFIG_FILE = "config.yaml"
@@ -83,7 +85,15 @@ class Built:
     def make(self, rngs: nnx.Rngs) -> Any:
         """The model, with initial weights."""
         task = self.task
-        return self.experiment.model.build(task.inputs, task.outputs, read=task.read, symbols=task.symbols, rngs=rngs)
+        return self.experiment.model.build(
+            task.inputs,
+            task.outputs,
+            read=task.read,
+            symbols=task.symbols,
+            length=task.length,
+            answer_steps=task.answer_steps,
+            rngs=rngs,
+        )
 
     def layers(self) -> list[dict[str, Any]]:
         """Every trained parameter of the model: name, shape and count."""
@@ -175,7 +185,66 @@ def load(what: str | Path, overrides: Mapping[str, Any] | None = None) -> Experi
         experiment = _of_module(path.stem, _executed(path))[path.stem]
     else:
         experiment = _preset(str(what))
-    return changed(experiment, overrides) if overrides else experiment
+    return changed(experiment, _with_code(overrides)) if overrides else experiment
+
+
+def own(thing: type, name: str | None = None) -> type:
+    """Makes a cell, a task or a task's configuration of one's own known by name; also as a decorator.
+
+    Args:
+      thing: a subclass of `Cell` or `Task`, or a dataclass with a field `kind` and a method `build`.
+      name: what configurations call it; the name of the class if None.
+
+    Raises:
+      InputError: the name is taken, or `thing` is none of these.
+    """
+    name = name or thing.__name__
+    if isinstance(thing, type) and issubclass(thing, Cell):
+        table: dict[str, Any] = CELLS
+    elif isinstance(thing, type) and (issubclass(thing, Task) or (hasattr(thing, "build") and hasattr(thing, "kind"))):
+        table = TASKS
+    else:
+        raise InputError(
+            f"{name} is neither a cell nor a task", "in rx.own", "derive it from rx.cells.Cell or rx.tasks.Task"
+        )
+    if name in table and getattr(table[name], "__module__", None) != thing.__module__:
+        raise InputError(f"the name '{name}' is taken", "in rx.own", "give name=")
+    table[name] = thing
+    return thing
+
+
+def own_code(spec: str) -> str:
+    """Imports ``module:Name`` or ``file.py:Name``, which the user named, and gives the name that it is now known by.
+
+    Raises:
+      InputError: there is no such file, module or name in it.
+    """
+    source, _, name = spec.rpartition(":")
+    if source.endswith(".py"):
+        path = Path(source).expanduser().resolve()
+        content, known = _executed(path), f"{path}:{name}"
+    else:
+        sys.path.insert(0, "")  # the folder that the command is given in, as python -m has it
+        try:
+            content, known = vars(importlib.import_module(source)), spec
+        except ImportError as error:
+            raise InputError(
+                f"cannot import '{source}': {error}", f"in '{spec}'", "give a module, or a .py file"
+            ) from error
+        finally:
+            sys.path.remove("")
+    if name not in content:
+        close = nearest(name, [key for key in content if not key.startswith("_")])
+        fix = f"did you mean '{close[0]}'?" if close else "check the name"
+        raise InputError(f"nothing is called '{name}' in {source}", f"in '{spec}'", fix)
+    own(content[name], known)
+    return known
+
+
+def _with_code(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The overrides, with cells and tasks that they name as code imported."""
+    code = {key: str(overrides[key]) for key in ("model.cell", "task.kind") if ":" in str(overrides.get(key, ""))}
+    return {**overrides, **{key: own_code(spec) for key, spec in code.items()}}
 
 
 def changed(experiment: Experiment, overrides: Mapping[str, Any]) -> Experiment:
@@ -202,11 +271,12 @@ def storable(experiment: Experiment) -> Experiment:
         stored: Any = ArraysConfig(path=DATA_FILE, split=task.split)
     elif isinstance(task, Task):
         stored = OwnConfig(name=f"{type(task).__module__}.{type(task).__qualname__}")
-    elif isinstance(task, TextConfig) and task.path and Path(task.path).expanduser().is_file():
+    elif getattr(task, "path", "") and Path(task.path).expanduser().is_file():
         path = Path(task.path).expanduser().resolve()
-        stored = dataclasses.replace(task, path=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
-    elif isinstance(task, ArraysConfig):
-        stored = dataclasses.replace(task, path=str(Path(task.path).resolve()))
+        found: dict[str, Any] = {"path": str(path)}
+        if hasattr(task, "sha256"):
+            found["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        stored = dataclasses.replace(task, **found)
     else:
         stored = task
     return dataclasses.replace(experiment, task=stored)
@@ -239,12 +309,13 @@ def _preset(name: str) -> Experiment:
 
 
 def _of_module(name: str, content: Mapping[str, Any]) -> dict[str, Experiment]:
-    """The experiment of a module (`EXPERIMENT`) and its variants (`VARIANTS`: overrides by name)."""
+    """The experiment of a module (`EXPERIMENT`) and its variants (`VARIANTS`: by name, overrides or experiments)."""
     if not isinstance(content.get("EXPERIMENT"), Experiment):
         raise InputError(f"no EXPERIMENT in {name}", "in the file", "set EXPERIMENT = rx.Experiment(...)")
     base = dataclasses.replace(content["EXPERIMENT"], name=name)
     found = {name: base}
     for variant, values in content.get("VARIANTS", {}).items():
-        changed = config.override(base, values, where=f"in the variant {name}/{variant}")
+        where = f"in the variant {name}/{variant}"
+        changed = values if isinstance(values, Experiment) else config.override(base, values, where=where)
         found[f"{name}/{variant}"] = dataclasses.replace(changed, name=f"{name}-{variant}")
     return found

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from itertools import pairwise
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -231,6 +232,15 @@ class Stack(nnx.Module):
         """Features of the output."""
         return self.layers[-1].width
 
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """What is recorded where nothing else is asked for: the first layer's output."""
+        first = self.layers[0]
+        if isinstance(first, Bidirectional):
+            pair = {"forward": first.forward, "backward": first.backward}
+            return tuple(f"0.{name}.{layer.cell.output}" for name, layer in pair.items())
+        return (f"0.{first.cell.output}",)
+
     def initial_state(self, batch: int) -> dict[str, jax.Array]:
         """The state before the first step, by layer and field."""
         return _joined({str(k): layer.initial_state(batch) for k, layer in enumerate(self.layers)})
@@ -299,7 +309,8 @@ class Prediction:
 
     Attributes:
       outputs: logits or numbers, ``[batch, time, outputs]``; ``[batch, outputs]`` if only the last step is read.
-      hidden: outputs of the recurrent layers, ``[batch, time, units]``, with gradient (for activity penalties).
+      hidden: outputs of the last hidden layer, ``[batch, time, units]``, with gradient (for activity penalties).
+      shown: what of them the readout reads, ``[batch, time, units]``; ``[batch, units]`` if only the last step is read.
       state: final state by layer and field.
       recorded: what was recorded, by layer and field.
       plan: which executor ran, by layer.
@@ -307,6 +318,7 @@ class Prediction:
 
     outputs: jax.Array
     hidden: jax.Array
+    shown: jax.Array
     state: dict[str, jax.Array]
     recorded: dict[str, jax.Array]
     plan: tuple[tuple[str, Plan], ...] = dataclasses.field(metadata={"static": True})
@@ -354,40 +366,72 @@ class SequenceModel(nnx.Module):
         if options.get("time_major"):
             raise InputError("time_major for a model", "in SequenceModel", "give it [batch, time, ...]")
         stack_key, drop_key = _keys(key, 2)
-        result = self.stack.unroll(self._read(inputs, drop_key), key=stack_key, **options)
+        read = _read(self.embedding, self.input_dropout, _first_cell(self.stack).input, inputs, drop_key)
+        result = self.stack.unroll(read, key=stack_key, **options)
         hidden = result.outputs
         shown = hidden if self.read == "every" else self.stack.last_output(result.state)
-        return Prediction(self.readout(shown), hidden, result.state, result.recorded, _named(result.plan))
+        return Prediction(self.readout(shown), hidden, shown, result.state, result.recorded, _named(result.plan))
 
-    def _read(self, inputs: jax.Array, drop_key: jax.Array | None) -> jax.Array | Embedded:
-        """What the first layer reads; the embedding stays a table unless dropout needs its rows."""
-        rate = _value(self.input_dropout)
-        table = None if self.embedding is None else self.embedding.embedding[...]
-        if rate is None or drop_key is None:
-            return inputs if table is None else Embedded(inputs, table)
-        if table is not None:
-            values = table[inputs]
-        elif jnp.issubdtype(inputs.dtype, jnp.integer):
-            values = jax.nn.one_hot(inputs, _first_cell(self.stack).input)
-        else:
-            values = inputs
-        return values * dropout_mask(drop_key, rate, (values.shape[0], 1, values.shape[-1]), values.dtype)
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """What is recorded where nothing else is asked for: the first layer's output."""
+        return self.stack.watched
 
     def __call__(self, inputs: jax.Array, **options: Any) -> jax.Array:
         """The readout alone; options as in `unroll`."""
         return self.unroll(inputs, **options).outputs
 
 
+class Attention(nnx.Module):
+    """Looks back at what was read: ``tanh(W [h, c])``, `c` a mean of the encoder's outputs weighted by ``h A s``
+    (Luong et al. 2015, "Effective approaches to attention-based neural machine translation", the general score).
+
+    Args:
+      width: features of the decoder's output `h`.
+      source: features of the encoder's outputs `s`.
+      rngs: where initial weights come from.
+    """
+
+    def __init__(self, width: int, source: int, *, param_dtype: Any = jnp.float32, rngs: nnx.Rngs):
+        options = {"kernel_init": INITIALIZERS["glorot_uniform"], "param_dtype": param_dtype, "rngs": rngs}
+        self.score = nnx.Linear(width, source, use_bias=False, **options)
+        self.combine = nnx.Linear(width + source, width, **options)
+
+    def weigh(self, hidden: jax.Array, read: jax.Array, valid: jax.Array) -> jax.Array:
+        """How much each answer looks at each step that was read, ``[batch, answers, time]``."""
+        scores = jnp.einsum("bau,btu->bat", self.score(hidden), read)
+        return jax.nn.softmax(jnp.where(valid[:, None], scores, -1e30), axis=-1)
+
+    def __call__(self, hidden: jax.Array, read: jax.Array, valid: jax.Array) -> jax.Array:
+        """The decoder's outputs ``[batch, answers, units]`` with what they look at.
+
+        Args:
+          hidden: outputs of the decoder, ``[batch, answers, units]``.
+          read: outputs of the encoder, ``[batch, time, features]``.
+          valid: steps that were read, ``[batch, time]``.
+        """
+        seen = jnp.einsum("bat,btu->bau", self.weigh(hidden, read, valid), read)
+        return jnp.tanh(self.combine(jnp.concatenate([hidden, seen], axis=-1)))
+
+
 class EncoderDecoder(nnx.Module):
-    """Reads a sequence, then writes another of any length.
+    """Reads a sequence, then writes another.
 
     Args:
       encoder: reads; its last output is the context.
       decoder: writes. A `Stack` reads the context again at every step (repeat-vector); a `FeedBack` cell reads the
         context and its own last answer.
       outputs: features of the readout; needed with a `Stack`, a `FeedBack` cell having its own.
-      rngs: where the readout's initial weights come from.
+      answer_steps: answers to write, where a call does not say.
+      embedding: what symbols are embedded in; None reads one-hot rows or numbers.
+      input_dropout: rate at which input features are dropped, one mask for all steps.
+      attention: whether answers look back at all that was read; the `Stack` then reads its own last answer too.
+      rngs: where the initial weights of readout and attention come from.
+
+    Records have names such as `encoder.0.h` and `decoder.0.h`, the latter ``[batch, answers, units]``.
     """
+
+    read = "answer"
 
     def __init__(
         self,
@@ -395,57 +439,295 @@ class EncoderDecoder(nnx.Module):
         decoder: Stack | FeedBack,
         *,
         outputs: int | None = None,
+        answer_steps: int = 1,
+        embedding: nnx.Embed | None = None,
+        input_dropout: float | None = None,
+        attention: bool = False,
         rngs: nnx.Rngs | None = None,
     ):
         reads = decoder.input if isinstance(decoder, FeedBack) else _first_cell(decoder).input
-        if reads != encoder.width:
+        expected = encoder.width + (outputs or 0 if attention else 0)
+        if reads != expected:
             raise InputError(
                 f"a decoder of {reads} context features",
                 "in EncoderDecoder",
-                f"the encoder gives {encoder.width}",
+                f"the encoder gives {encoder.width}" + (f", the last answer {outputs}" if attention else ""),
             )
-        self.encoder, self.decoder = encoder, decoder
-        if isinstance(decoder, FeedBack):
-            self.readout = None
-            return
-        if outputs is None or rngs is None:
+        self.embedding, self.encoder = embedding, encoder
+        self.decoder: Any = decoder
+        self.answer_steps, self.input_dropout = answer_steps, _fixed(input_dropout)
+        free, init = isinstance(decoder, FeedBack), INITIALIZERS["glorot_uniform"]
+        if not free and (outputs is None or rngs is None):
             raise InputError("a readout of no width", "in EncoderDecoder", "give outputs= and rngs=")
-        init = INITIALIZERS["glorot_uniform"]
-        self.readout = nnx.Linear(
-            decoder.width, outputs, kernel_init=init, param_dtype=_first_cell(decoder).param_dtype, rngs=rngs
-        )
+        dtype = None if free else _param_dtype(decoder)
+        attended = Attention(decoder.width, encoder.width, param_dtype=dtype, rngs=rngs) if attention else None
+        readout = None if free else nnx.Linear(decoder.width, outputs, kernel_init=init, param_dtype=dtype, rngs=rngs)
+        self.attention: Any = attended
+        self.readout: Any = readout
 
-    def __call__(
+    @property
+    def vocab(self) -> int:
+        """Symbols of an answer."""
+        return self.decoder.vocab if self.readout is None else self.readout.out_features
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """What is recorded where nothing else is asked for: the decoder's output."""
+        if isinstance(self.decoder, FeedBack):
+            return (f"decoder.0.{self.decoder.cell.output}",)
+        return tuple(f"decoder.{name}" for name in self.decoder.watched)
+
+    def unroll(
         self,
         inputs: jax.Array,
-        steps: int,
         *,
+        steps: int | None = None,
         lengths: jax.Array | None = None,
+        mask: jax.Array | None = None,
+        reset: jax.Array | None = None,
+        state: Any = None,
         answers: jax.Array | None = None,
+        record: Sequence[str] = (),
+        edit: Edit | Sequence[Edit] | None = None,
         key: jax.Array | None = None,
-    ) -> jax.Array:
-        """Logits of `steps` answers, ``[batch, steps, outputs]``.
+    ) -> Prediction:
+        """Reads and writes.
 
         Args:
           inputs: what is read, ``[batch, time]`` symbols or ``[batch, time, input]`` numbers.
-          steps: answers to write.
+          steps: answers to write; `answer_steps` if None.
           lengths: valid steps of each row of `inputs`.
+          mask: which steps of `inputs` exist.
+          reset: where rows of `inputs` start anew.
+          state: of the encoder before the first step.
           answers: the right answers ``[batch, steps]``, fed back in place of the decoder's own (teacher forcing).
+          record: quantities to record.
+          edit: changes inside the loops.
           key: randomness of dropout; None means evaluation.
+
+        Raises:
+          InputError: an unknown name, or records of a decoder with attention that writes freely.
         """
-        read_key, write_key = _keys(key, 2)
-        read = self.encoder.unroll(inputs, lengths=lengths, key=read_key)
+        steps = self.answer_steps if steps is None else steps
+        _check_places(record, edit, ["encoder", "decoder"])
+        read_key, write_key, drop_key = _keys(key, 3)
+        read = self.encoder.unroll(
+            _read(self.embedding, self.input_dropout, _first_cell(self.encoder).input, inputs, drop_key),
+            lengths=lengths,
+            mask=mask,
+            reset=reset,
+            state=state,
+            record=_names_within(record, "encoder"),
+            edit=_edits_within(edit, "encoder"),
+            key=read_key,
+        )
         context = self.encoder.last_output(read.state)
         repeated = jnp.broadcast_to(context[:, None], (context.shape[0], steps, context.shape[1]))
+        names, edits = _names_within(record, "decoder"), _edits_within(edit, "decoder")
+        if self.attention is None:
+            outputs, written = self._write(repeated, answers, names, edits, write_key)
+        else:
+            valid = _existing(inputs.shape[:2], lengths, mask)
+            if answers is None:
+                if names or edits:
+                    raise InputError(
+                        "a decoder that looks back and writes freely",
+                        "among what to record or edit",
+                        "give answers= (such as those of `write`), or record the encoder",
+                    )
+                answers = self._freely(repeated, read.outputs, valid)
+            written = self.decoder.unroll(
+                self._with_answers(repeated, answers), record=names, edit=edits, key=write_key
+            )
+            outputs = self.readout(self.attention(written.outputs, read.outputs, valid))
+        results, hidden = {"encoder": read, "decoder": written}, written.outputs
+        return Prediction(
+            outputs, hidden, hidden, read.state, _joined({k: r.recorded for k, r in results.items()}), _plans(results)
+        )
+
+    def write(self, inputs: jax.Array, **options: Any) -> jax.Array:
+        """The likeliest answers, each fed back before the next is drawn: symbols ``[batch, answers]``.
+
+        Args:
+          inputs: what is read.
+          options: as in `unroll`.
+        """
+        return jnp.argmax(self.unroll(inputs, **options).outputs, axis=-1)
+
+    def initial_state(self, batch: int) -> dict[str, jax.Array]:
+        """The encoder's state before the first step, by layer and field."""
+        return self.encoder.initial_state(batch)
+
+    def _write(
+        self, repeated: jax.Array, answers: jax.Array | None, names: Sequence[str], edits: Sequence[Edit], key: Any
+    ) -> tuple[jax.Array, Unrolled]:
+        """Logits and all else of a decoder without attention."""
         if not isinstance(self.decoder, FeedBack):
-            assert self.readout is not None
-            return self.readout(self.decoder(repeated, key=write_key))
+            written = self.decoder.unroll(repeated, record=names, edit=edits, key=key)
+            return self.readout(written.outputs), written
+        options = {"record": _names_within(names, "0"), "edit": _edits_within(edits, "0")}
         if answers is None:
-            return unroll(self.decoder, repeated).outputs
-        before = jax.nn.one_hot(answers, self.decoder.vocab, dtype=repeated.dtype)
+            written = unroll(self.decoder, repeated, **options)
+            outputs = written.outputs
+        else:
+            written = unroll(self.decoder.cell, self._with_answers(repeated, answers), key=key, **options)
+            outputs = self.decoder.readout(written.outputs)
+        return outputs, dataclasses.replace(written, recorded=_joined({"0": written.recorded}))
+
+    def _with_answers(self, repeated: jax.Array, answers: jax.Array) -> jax.Array:
+        """What a decoder reads at every step: the context, and the answer before."""
+        before = jax.nn.one_hot(answers, self.vocab, dtype=repeated.dtype)
         before = jnp.pad(before, ((0, 0), (1, 0), (0, 0)))[:, :-1]
-        hidden = unroll(self.decoder.cell, jnp.concatenate([repeated, before], axis=-1), key=write_key).outputs
-        return self.decoder.readout(hidden)
+        return jnp.concatenate([repeated, before], axis=-1)
+
+    def _freely(self, repeated: jax.Array, read: jax.Array, valid: jax.Array) -> jax.Array:
+        """The likeliest answers of a decoder with attention, one after the other, ``[batch, answers]``."""
+        rows = repeated.shape[0]
+
+        def step(carry, context):
+            state, before = carry
+            after = self.decoder.unroll(jnp.concatenate([context, before], axis=-1)[:, None], state=state)
+            logits = self.readout(self.attention(after.outputs, read, valid))[:, 0]
+            answer = jnp.argmax(logits, axis=-1)
+            return (after.state, jax.nn.one_hot(answer, self.vocab, dtype=before.dtype)), answer
+
+        start = (self.decoder.initial_state(rows), jnp.zeros((rows, self.vocab), repeated.dtype))
+        return jax.lax.scan(step, start, jnp.swapaxes(repeated, 0, 1))[1].T
+
+    def __call__(self, inputs: jax.Array, steps: int | None = None, **options: Any) -> jax.Array:
+        """Logits alone, ``[batch, steps, outputs]``; options as in `unroll`."""
+        return self.unroll(inputs, steps=steps, **options).outputs
+
+
+class FeedForward(nnx.Module):
+    """A multilayer perceptron: what a recurrent network is compared with.
+
+    Args:
+      inputs: symbols, or features of an input step.
+      widths: of the hidden layers.
+      outputs: features of the readout.
+      read: `last`: the whole example, flattened, is read at once; `every`: each step by itself.
+      length: steps of an example, where it is read at once.
+      activation: of the hidden layers.
+      embedding: what symbols are embedded in; None reads one-hot rows or numbers.
+      dropout: rate at which features of hidden layers are dropped.
+      rngs: where initial weights come from.
+
+    Records have names such as `0.h`: the layer's place, then its output, ``[batch, time, units]`` (one step where the
+    example is read at once).
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        widths: Sequence[int],
+        outputs: int,
+        *,
+        read: str,
+        length: int = 1,
+        activation: Any = "relu",
+        embedding: nnx.Embed | None = None,
+        dropout: float | None = None,
+        param_dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        self.read = lookup({"every": "every", "last": "last"}, read, "read of a feed-forward network")
+        if read == "last" and length < 1:
+            raise InputError(
+                "a feed-forward network on sequences of any length", "in model.cell", "choose a recurrent cell"
+            )
+        self.input = inputs if embedding is None else embedding.features
+        self.embedding, self.length = embedding, length if read == "last" else 1
+        self.activation = lookup(ACTIVATIONS, activation, "activation")
+        sizes = [self.input * self.length, *widths]
+        options = {"kernel_init": INITIALIZERS["glorot_uniform"], "param_dtype": param_dtype, "rngs": rngs}
+        self.layers = nnx.List(nnx.Linear(a, b, **options) for a, b in pairwise(sizes))
+        self.dropout = _fixed(dropout)
+        self.readout = nnx.Linear(sizes[-1], outputs, **options)
+
+    def initial_state(self, batch: int) -> dict[str, jax.Array]:
+        """Nothing: it has no state."""
+        return {}
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """What is recorded where nothing else is asked for: the first hidden layer."""
+        return ("0.h",)
+
+    def unroll(
+        self,
+        inputs: jax.Array,
+        *,
+        state: Any = None,
+        lengths: jax.Array | None = None,
+        mask: jax.Array | None = None,
+        reset: jax.Array | None = None,
+        record: Sequence[str] = (),
+        edit: Edit | Sequence[Edit] | None = None,
+        key: jax.Array | None = None,
+    ) -> Prediction:
+        """Runs the network; steps that do not exist are read as zeros. Arguments as in `Stack.unroll`.
+
+        Raises:
+          InputError: an example of another length than it was made for, a name it does not have, or an edit.
+        """
+        if edit:
+            raise InputError("an edit of a feed-forward network", "among what to edit", "choose a recurrent cell")
+        known = {f"{k}.h": k for k in range(len(self.layers))}
+        wanted = {name: lookup(known, name, "quantity", "among what to record") for name in record}
+        values = _read(self.embedding, None, self.input, inputs, None)
+        if isinstance(values, Embedded):
+            values = values.table[values.tokens]
+        elif jnp.issubdtype(values.dtype, jnp.integer):
+            values = jax.nn.one_hot(values, self.input)
+        values = jnp.where(_existing(inputs.shape[:2], lengths, mask)[..., None], values, 0)
+        if self.read == "last":
+            if values.shape[1] != self.length:
+                raise InputError(
+                    f"an example of {values.shape[1]} steps",
+                    "in a feed-forward network",
+                    f"it reads {self.length}, no more and no fewer: choose a recurrent cell",
+                )
+            values = values.reshape(values.shape[0], 1, -1)
+        rate, hidden = _value(self.dropout), []
+        for k, layer in enumerate(self.layers):
+            values = self.activation(layer(values))
+            hidden.append(values)
+            if rate is not None and key is not None:
+                values = values * dropout_mask(jax.random.fold_in(key, k), rate, values.shape, values.dtype)
+        outputs = self.readout(values)
+        recorded = {name: jax.lax.stop_gradient(hidden[k]) for name, k in wanted.items()}
+        if self.read == "last":
+            return Prediction(outputs[:, 0], values, values[:, 0], {}, recorded, ())
+        return Prediction(outputs, values, values, {}, recorded, ())
+
+    def __call__(self, inputs: jax.Array, **options: Any) -> jax.Array:
+        """The readout alone; options as in `unroll`."""
+        return self.unroll(inputs, **options).outputs
+
+
+def _read(
+    embedding: nnx.Embed | None, dropout: Fixed | None, width: int, inputs: jax.Array, drop_key: jax.Array | None
+) -> jax.Array | Embedded:
+    """What a first layer of `width` features reads; an embedding stays a table unless dropout needs its rows."""
+    rate = _value(dropout)
+    # The last row stands for no symbol.
+    table = None if embedding is None else jnp.pad(embedding.embedding[...], ((0, 1), (0, 0)))
+    if rate is None or drop_key is None:
+        return inputs if table is None else Embedded(inputs, table)
+    if table is not None:
+        values = table[inputs]
+    elif jnp.issubdtype(inputs.dtype, jnp.integer):
+        values = jax.nn.one_hot(inputs, width)
+    else:
+        values = inputs
+    return values * dropout_mask(drop_key, rate, (values.shape[0], 1, values.shape[-1]), values.dtype)
+
+
+def _existing(shape: tuple[int, ...], lengths: jax.Array | None, mask: jax.Array | None) -> jax.Array:
+    """Which steps exist, ``[batch, time]``."""
+    steps = jnp.ones(shape, bool) if mask is None else mask
+    return steps if lengths is None else steps & (jnp.arange(shape[1])[None] < jnp.asarray(lengths)[:, None])
 
 
 def _param_dtype(stack: Stack) -> Any:
@@ -520,16 +802,23 @@ def _check_places(names: Sequence[str], edit: Edit | Sequence[Edit] | None, plac
             )
 
 
+FEED_FORWARD = "feedforward"
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """The model of an experiment: recurrent layers between an input and a linear readout."""
 
-    cell: str = config.field("lstm", "recurrent cell: " + ", ".join(CELLS))
+    cell: str = config.field("lstm", f"recurrent cell: {', '.join(CELLS)}; or {FEED_FORWARD}")
     units: int | tuple[int, ...] = config.field(128, "units of each layer (one number, or one a layer)", at_least=1)
     layers: int = config.field(1, "recurrent layers", at_least=1)
     bidirectional: bool = config.field(False, "whether layers go in both directions")
     merge: str = config.field("concat", "how two directions are joined: " + ", ".join(MERGES))
     embedding: int = config.field(0, "features that symbols are embedded in; 0 reads one-hot rows", at_least=0)
+    decoder: Literal["repeat", "feedback", "attention"] = config.field(
+        "repeat", "where answers are written: a decoder that reads the context, or its last answer too, or all again"
+    )
+    decoder_units: int = config.field(0, "units of that decoder; 0: as many as the last layer before it", at_least=0)
     activation: str | None = config.field(
         None, "of candidate and output, if not the cell's own: " + ", ".join(ACTIVATIONS)
     )
@@ -552,28 +841,93 @@ class ModelConfig:
     truncate: int | None = config.field(None, "steps after which the gradient is cut", at_least=1)
     unroll: int = config.field(1, "steps of the loop laid out side by side", at_least=1)
 
-    def build(self, inputs: int, outputs: int, *, read: str, symbols: bool, rngs: nnx.Rngs) -> SequenceModel:
+    def build(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        read: str,
+        symbols: bool,
+        length: int = 0,
+        answer_steps: int = 0,
+        rngs: nnx.Rngs,
+    ) -> SequenceModel | EncoderDecoder | FeedForward:
         """Makes the model.
 
         Args:
           inputs: symbols, or features of an input step.
           outputs: features of the readout.
-          read: `every` step, or the `last` valid one.
+          read: `every` step, the `last` valid one, or a sequence of its own is written: the `answer`.
           symbols: whether inputs are symbols by index.
+          length: steps of an example, which a feed-forward network needs to know.
+          answer_steps: steps of the sequence that is written.
           rngs: where initial weights come from.
 
         Raises:
           InputError: an unknown name, or a number of widths that is not the number of layers.
         """
+        widths = self._checked_widths()
+        embedding, width = None, inputs
+        if self.embedding and symbols:
+            uniform = lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -0.05, 0.05)  # noqa: E731 (Keras's)
+            embedding = nnx.Embed(
+                inputs, self.embedding, embedding_init=uniform, param_dtype=self._param_dtype, rngs=rngs
+            )
+            width = self.embedding
+        if self.cell == FEED_FORWARD:
+            return FeedForward(
+                inputs,
+                widths,
+                outputs,
+                read=read,
+                length=length,
+                activation=self.activation or "relu",
+                embedding=embedding,
+                dropout=self.dropout,
+                param_dtype=self._param_dtype,
+                rngs=rngs,
+            )
+        layers: list[Recurrent | Bidirectional] = []
+        for units in widths:
+            if self.bidirectional:
+                pair = [self._layer(width, units, reverse, rngs) for reverse in (False, True)]
+                layers.append(Bidirectional(*pair, merge=self.merge))
+            else:
+                layers.append(self._layer(width, units, False, rngs))
+            width = layers[-1].width
+        stack = Stack(layers, dropout=self.dropout, residual=self.residual)
+        if read != "answer":
+            return SequenceModel(
+                stack, outputs, embedding=embedding, read=read, input_dropout=self.input_dropout, rngs=rngs
+            )
+        return EncoderDecoder(
+            stack,
+            self._decoder(stack.width, outputs, self.decoder_units or widths[-1], rngs),
+            outputs=outputs,
+            answer_steps=answer_steps,
+            embedding=embedding,
+            input_dropout=self.input_dropout,
+            attention=self.decoder == "attention",
+            rngs=rngs,
+        )
+
+    def _checked_widths(self) -> tuple[int, ...]:
+        """The widths of all layers, once every name is known to exist."""
         dtypes = {name: name for name in ("float32", "bfloat16", "float64")}
         lookup(dtypes, self.dtype, "type", "in model.dtype")
         if self.dtype == "float64" and not jax.config.read("jax_enable_x64"):
             raise InputError("float64 is switched off in JAX", "in model.dtype", "set JAX_ENABLE_X64=1")
         lookup({"auto": "auto", **EXECUTORS}, self.executor, "executor", "in model.executor")
+        if ":" in self.cell and self.cell not in CELLS:
+            raise InputError(
+                f"the cell '{self.cell}' is code of your own, which a stored run does not import",
+                "in model.cell",
+                f"name it: --code {self.cell}, or rx.own(...) in Python",
+            )
+        lookup({FEED_FORWARD: None, **CELLS}, self.cell, "cell", "in model.cell")
         lookup(MERGES, self.merge, "merge", "in model.merge")
         if not (self.remat in (None, "step") or isinstance(self.remat, int)):
             raise InputError(f"'{self.remat}' is no remat", "in model.remat", "give step, or a number of steps")
-        widths = (self.units,) * self.layers if isinstance(self.units, int) else self.units
         if isinstance(self.units, tuple) and len(self.units) != self.layers and self.layers != 1:
             raise InputError(
                 f"{len(self.units)} widths for {self.layers} layers",
@@ -586,25 +940,18 @@ class ModelConfig:
                 "in model.merge",
                 "choose concat, sum, multiply or average",
             )
-        embedding, width = None, inputs
-        if self.embedding and symbols:
-            uniform = lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -0.05, 0.05)  # noqa: E731 (Keras's)
-            embedding = nnx.Embed(
-                inputs, self.embedding, embedding_init=uniform, param_dtype=self._param_dtype, rngs=rngs
-            )
-            width = self.embedding
-        layers: list[Recurrent | Bidirectional] = []
-        for units in widths:
-            if self.bidirectional:
-                pair = [self._layer(width, units, reverse, rngs) for reverse in (False, True)]
-                layers.append(Bidirectional(*pair, merge=self.merge))
-            else:
-                layers.append(self._layer(width, units, False, rngs))
-            width = layers[-1].width
-        stack = Stack(layers, dropout=self.dropout, residual=self.residual)
-        return SequenceModel(
-            stack, outputs, embedding=embedding, read=read, input_dropout=self.input_dropout, rngs=rngs
-        )
+        return (self.units,) * self.layers if isinstance(self.units, int) else self.units
+
+    def _decoder(self, context: int, outputs: int, units: int, rngs: nnx.Rngs) -> Stack | FeedBack:
+        """What writes the answers."""
+        if self.decoder == "repeat":
+            return Stack([self._layer(context, units, False, rngs)])
+        layer = self._layer(context + outputs, units, False, rngs)
+        if self.decoder == "attention":
+            return Stack([layer])
+        init = INITIALIZERS["glorot_uniform"]
+        readout = nnx.Linear(layer.width, outputs, kernel_init=init, param_dtype=self._param_dtype, rngs=rngs)
+        return FeedBack(layer.cell, readout)
 
     @property
     def _param_dtype(self) -> Any:

@@ -20,7 +20,7 @@ from flax import nnx
 
 from rnnjax import config
 from rnnjax.config import InputError
-from rnnjax.layers import Bidirectional, Prediction
+from rnnjax.layers import Bidirectional, FeedForward, Prediction
 from rnnjax.tasks.base import Batch, Task, losses
 
 RUNNING, NON_FINITE = 0, 1
@@ -35,10 +35,15 @@ class TrainConfig:
     steps: int | None = config.field(None, "steps of the optimiser, in place of epochs", at_least=1)
     batch: int = config.field(32, "rows of a batch", at_least=1)
     optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = config.field("adam", "update rule")
+    semantics: Literal["rnnjax", "keras"] = config.field(
+        "rnnjax", "whose rules hold where libraries differ: epsilon in Adam, what an activity penalty is a mean over"
+    )
     learning_rate: float = config.field(1e-3, "rate of the optimiser", at_least=0)
     beta1: float = config.field(0.9, "decay of Adam's mean of gradients", at_least=0, below=1)
     beta2: float = config.field(0.999, "decay of the mean of squared gradients (Adam, RMSprop)", at_least=0, below=1)
-    epsilon: float = config.field(1e-8, "added to the root of that mean (Adam), or under it (RMSprop)", above=0)
+    epsilon: float | None = config.field(
+        None, "added to the root of that mean (Adam), or under it (RMSprop); None: 1e-8, Keras's 1e-7", above=0
+    )
     momentum: float | None = config.field(None, "decay of the velocity (SGD, RMSprop)", at_least=0, below=1)
     weight_decay: float | None = config.field(
         None, "share of each weight taken off a step, times the rate (decoupled)", at_least=0
@@ -160,10 +165,27 @@ def learning_rate(train: TrainConfig, hyper: dict[str, jax.Array], step: jax.Arr
 
 def optimizer(train: TrainConfig, hyper: dict[str, jax.Array]) -> optax.GradientTransformation:
     """The update rule before rate and weight decay, its numbers taken from `hyper` (which may be traced)."""
+    if train.optimizer in ("adam", "adamw") and train.semantics == "keras":
+        return keras_adam(hyper["beta1"], hyper["beta2"], hyper["epsilon"])
     if train.optimizer in ("adam", "adamw"):
         return optax.scale_by_adam(hyper["beta1"], hyper["beta2"], hyper["epsilon"])
     rule = optax.scale_by_rms(hyper["beta2"], hyper["epsilon"]) if train.optimizer == "rmsprop" else optax.identity()
     return rule if train.momentum is None else optax.chain(rule, optax.trace(hyper["momentum"]))
+
+
+def keras_adam(beta1: Any, beta2: Any, epsilon: Any) -> optax.GradientTransformation:
+    """Adam as Keras and TensorFlow compute it: `epsilon` is added before the bias is corrected, not after (the form at
+    the end of section 2 of Kingma & Ba 2015)."""
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        count = state.count + 1
+        mean = jax.tree.map(lambda m, g: m + (1 - beta1) * (g - m), state.mu, updates)
+        square = jax.tree.map(lambda v, g: v + (1 - beta2) * (g * g - v), state.nu, updates)
+        correction = jnp.sqrt(1 - beta2**count) / (1 - beta1**count)
+        moves = jax.tree.map(lambda m, v: correction.astype(m.dtype) * m / (jnp.sqrt(v) + epsilon), mean, square)
+        return moves, optax.ScaleByAdamState(count, mean, square)
+
+    return optax.GradientTransformation(optax.scale_by_adam().init, update)
 
 
 class Trainer:
@@ -171,8 +193,8 @@ class Trainer:
 
     Args:
       task: where batches come from.
-      make: makes the model from ``nnx.Rngs``: a module with ``unroll(inputs, state=, key=, ...) -> Prediction`` and
-        ``initial_state(rows)``.
+      make: makes the model from ``nnx.Rngs``: a module with ``unroll(inputs, state=, key=, ...) -> Prediction``,
+        ``initial_state(rows)`` and ``watched``.
       train: how it is trained.
 
     Raises:
@@ -200,6 +222,16 @@ class Trainer:
         params = nnx.to_flat_state(nnx.filter_state(variables, nnx.Param))
         self.paths = [".".join(map(str, path)) for path, _ in params]
         self._check_patterns()
+        self.watched: tuple[str, ...] = abstract.watched
+        self.flat = isinstance(abstract, FeedForward) and task.read == "last"
+        if train.carry_state and (task.read == "answer" or isinstance(abstract, FeedForward)):
+            raise InputError(
+                "a carried state of a network that has none at the end of a batch",
+                "in train.carry_state",
+                "set it to false",
+            )
+        if train.residence == "host" and task.shapes("train") > 1:
+            raise InputError("batches of several shapes", "in train.residence", "set it to device")
         if train.carry_state and any(isinstance(part, Bidirectional) for _, part in nnx.iter_graph(abstract)):
             raise InputError(
                 "a carried state with layers in both directions",
@@ -233,6 +265,8 @@ class Trainer:
         train = self.config
         numbers = {f.name: getattr(train, f.name) for f in dataclasses.fields(train) if "float" in str(f.type)}
         numbers.pop("rate_scales")
+        if train.epsilon is None:
+            numbers["epsilon"] = 1e-7 if train.semantics == "keras" else 1e-8
         if train.schedule == "constant":
             numbers |= {"decay_steps": None, "final_scale": None}
         elif train.decay_steps is None:
@@ -291,13 +325,25 @@ class Trainer:
             here = jnp.minimum(count - done, self.epoch_steps - index)
 
             def step(k, member):
-                batch = self.task.take(data, order, index + k, "train", self.config.batch)
-                return self.step(member, batch, start + done + k)
+                train = partial(self.step, member, step=start + done + k)
+                return self.taken(train, data, order, index + k, "train", self.config.batch)
 
             return jax.lax.fori_loop(0, here, step, member), done + here
 
         done = jnp.zeros((), jnp.int32)
         return jax.lax.while_loop(lambda state: state[1] < count, epoch, (member, done))[0]
+
+    def taken(
+        self, use: Callable[[Batch], Any], data: Any, order: Any, index: jax.Array, split: str, size: int
+    ) -> Any:
+        """What `use` makes of batch number `index`, whichever of the task's shapes it has."""
+        task, shapes = self.task, self.task.shapes(split)
+        if shapes == 1:
+            return use(task.take(data, order, index, split, size))
+        branches = [
+            lambda shape=shape: use(task.take_shaped(data, order, index, split, size, shape)) for shape in range(shapes)
+        ]
+        return jax.lax.switch(task.shape_of(order, index), branches)
 
     def order(self, key_data: jax.Array, epoch: jax.Array) -> Any:
         """The order of batches in an epoch, for a member's key data."""
@@ -351,7 +397,7 @@ class Trainer:
     def gradients(self, member: Member, batch: Batch, key: jax.Array) -> tuple[Any, Any, Meter]:
         """Gradient of the objective by the parameters, the carried state after the batch, and this step's sums."""
         parts = self.config.accumulate
-        total = jnp.maximum(batch.valid().sum(), 1), jnp.maximum(existing(batch).sum(), 1)
+        total = jnp.maximum(self.task.counted(batch).sum(), 1), jnp.maximum(self.hidden_steps(batch).sum(), 1)
         value = jax.value_and_grad(self.objective, has_aux=True)
         if parts == 1:
             (_, (carry, meter)), gradients = value(member.params, member, member.carry, batch, key, total)
@@ -385,13 +431,27 @@ class Trainer:
         value = nats / total[0]
         for name, power in (("activity_l1", 1), ("activity_l2", 2)):
             if getattr(train, name) is not None:
-                value += hyper[name] * activity(prediction.hidden, batch, power) / total[1]
+                value += hyper[name] * self.activity(prediction, batch, power, total[1])
         for name, power in (("weight_l1", 1), ("weight_l2", 2)):
             if getattr(train, name) is not None:
                 value += hyper[name] * weight_penalty(params, power) / train.accumulate
         carry = None if carry is None else jax.lax.stop_gradient(prediction.state)
         one = jnp.ones((), jnp.int32)
         return value, (carry, Meter(nats, answers, correct, value, jnp.zeros(()), one))
+
+    def hidden_steps(self, batch: Batch) -> jax.Array:
+        """Which steps of the last hidden layer exist, ``[batch, steps]``."""
+        if self.task.read == "answer":
+            return jnp.ones(batch.targets.shape, bool)
+        return jnp.ones((batch.inputs.shape[0], 1), bool) if self.flat else batch.existing()
+
+    def activity(self, prediction: Prediction, batch: Batch, power: int, steps: jax.Array) -> jax.Array:
+        """Sum over units of ``|h| ** power`` in the last hidden layer: a mean over `steps` that exist; with Keras's
+        semantics the sum over what the readout reads, divided by the rows alone."""
+        if self.config.semantics == "keras":
+            return jnp.sum(jnp.abs(prediction.shown) ** power) / self.config.batch
+        size = jnp.sum(jnp.abs(prediction.hidden) ** power, axis=-1)
+        return jnp.sum(jnp.where(self.hidden_steps(batch), size, 0)) / steps
 
     def evaluate(self, member: Member, data: Any) -> Meter:
         """Sums over the validation split, with the averaged weights if there are any."""
@@ -404,12 +464,15 @@ class Trainer:
 
         def add(k, state):
             carry, sums = state
-            batch = self.task.take(data, order, k, "validation", rows)
-            prediction = predict(model, batch, carry, None)
-            nats, answers, correct = answer_sums(self.task, prediction, batch)
-            zero = jnp.zeros(())
-            seen = Meter(nats, answers, correct, zero, zero, jnp.ones((), jnp.int32))
-            return (None if carry is None else prediction.state), jax.tree.map(jnp.add, sums, seen)
+
+            def judged(batch):
+                prediction = predict(model, batch, carry, None)
+                nats, answers, correct = answer_sums(self.task, prediction, batch)
+                zero = jnp.zeros(())
+                seen = Meter(nats, answers, correct, zero, zero, jnp.ones((), jnp.int32))
+                return (None if carry is None else prediction.state), jax.tree.map(jnp.add, sums, seen)
+
+            return self.taken(judged, data, order, k, "validation", rows)
 
         return jax.lax.fori_loop(0, steps, add, (carry, Meter.empty()))[1]
 
@@ -426,10 +489,16 @@ class Trainer:
 
 
 def predict(model: Any, batch: Batch, carry: Any, key: jax.Array | None) -> Prediction:
-    """The model's answers to a batch; a batch that is fresh begins with the initial state instead of `carry`."""
+    """The model's answers to a batch; a batch that is fresh begins with the initial state instead of `carry`.
+
+    A model that writes a sequence is fed the right answers.
+    """
+    options = {"answers": batch.targets} if model.read == "answer" else {}
     if carry is not None and batch.fresh is not None:
         carry = _restarted(model, batch.fresh, carry)
-    return model.unroll(batch.inputs, state=carry, lengths=batch.lengths, mask=batch.mask, reset=batch.reset, key=key)
+    return model.unroll(
+        batch.inputs, state=carry, lengths=batch.lengths, mask=batch.mask, reset=batch.reset, key=key, **options
+    )
 
 
 def _restarted(model: Any, where: jax.Array, carry: Any) -> Any:
@@ -441,20 +510,9 @@ def _restarted(model: Any, where: jax.Array, carry: Any) -> Any:
 def answer_sums(task: Task, prediction: Prediction, batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Over valid answers: sum of losses, count, and count of right ones."""
     each, right = losses(task, prediction.outputs, batch)
-    valid = batch.valid()
+    valid = task.counted(batch)
     nats = jnp.sum(jnp.where(valid, each, 0))
     return nats, valid.sum().astype(jnp.int32), jnp.sum(valid & (right > 0)).astype(jnp.int32)
-
-
-def existing(batch: Batch) -> jax.Array:
-    """Which steps of a batch exist, ``[batch, time]``."""
-    steps = jnp.ones(batch.inputs.shape[:2], bool) if batch.mask is None else batch.mask
-    return steps if batch.lengths is None else steps & (jnp.arange(steps.shape[1])[None] < batch.lengths[:, None])
-
-
-def activity(hidden: jax.Array, batch: Batch, power: int) -> jax.Array:
-    """Sum over steps that exist and units of ``|h| ** power``, for the last recurrent layer."""
-    return jnp.sum(jnp.where(existing(batch), jnp.sum(jnp.abs(hidden) ** power, axis=-1), 0))
 
 
 def weight_penalty(params: Any, power: int) -> jax.Array:

@@ -90,7 +90,8 @@ def unroll(
 
     Args:
       cell: the cell, with its weights.
-      inputs: ``[batch, time, input]``; or symbols by index ``[batch, time]``, standing for one-hot rows; or `Embedded`.
+      inputs: ``[batch, time, input]``; or symbols by index ``[batch, time]``, standing for one-hot rows
+        (the index ``input``, one past the last, for a row of zeros); or `Embedded`.
 
     Other arguments:
       state: the state before the first step, by field, each ``[batch, units]``; `initial` if None.
@@ -186,7 +187,7 @@ def _project(cell: Cell, weights: Weights, values: jax.Array, table: jax.Array |
         few = table.shape[0] <= values.size
         return Lookup(values, project(table)) if few else Projected(project(table[values]))
     if jnp.issubdtype(values.dtype, jnp.integer):
-        return Lookup(values, project(jnp.eye(cell.input)))
+        return Lookup(values, project(jnp.eye(cell.input + 1, cell.input)))  # the last row stands for no symbol
     return Projected(project(values))
 
 

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "rnnjax"
 ROOMS = (
     *("notation", "config", "timing", "cells", "sequence", "executors", "unroll", "layers", "interop"),
     *("tasks", "train", "generate", "experiment", "population", "store", "recording", "interpret"),
-    *("figures", "report", "progress", "sweep", "run", "doctor", "cli"),
+    *("figures", "looks", "report", "progress", "sweep", "run", "doctor", "cli"),
 )
 CORE = ROOMS[: ROOMS.index("population") + 1]
 CORE_LIBRARIES = {*sys.stdlib_module_names, "rnnjax", "jax", "flax", "optax", "numpy"}

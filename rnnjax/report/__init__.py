@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rnnjax.figures import Figure
+    from rnnjax.looks import Sight
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Report:
         plan: `layer`, `executor` and `why` (text, or a list of texts) of each layer.
         samples: `prompt`, `temperature` and `text`, the text without the prompt.
         figures: title, caption and figure; those that hold an image (heat maps) stand apart from the curves.
+        sights: what was looked at: figures, tables and texts, in their order.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Report:
     plan: Sequence[Mapping[str, Any]] = ()
     samples: Sequence[Mapping[str, Any]] = ()
     figures: Sequence[tuple[str, str, Figure]] = ()
+    sights: Sequence[Sight] = ()
 
 
 def page(content: Report) -> str:
@@ -62,6 +65,7 @@ def page(content: Report) -> str:
     sections = [
         ("curves", "Learning curves", _figures(lines)),
         ("samples", "Samples", _samples(content.samples)),
+        ("findings", "Findings", _sights(content.sights)),
         ("inside", "Inside the network", _figures(images)),
         ("layers", "Layers", _layers(content.layers)),
         ("plan", "Executor plan", _plan(content.plan)),
@@ -231,6 +235,30 @@ def _figure(title: str, caption: str, figure: Figure) -> str:
         f'<img src="data:image/svg+xml;base64,{source}" alt="{alt}" width="{width}" height="{height}">'
         f"</div><figcaption><strong>{_text(title)}</strong> {_text(caption)}</figcaption></figure>"
     )
+
+
+def _sights(sights: Sequence[Sight]) -> str:
+    return "".join(_sight(number, sight) for number, sight in enumerate(sights, start=1))
+
+
+def _sight(number: int, sight: Sight) -> str:
+    if sight.figure is not None:
+        return f'<div class="figures">{_figure(sight.title, sight.caption, sight.figure)}</div>'
+    parts = [f"<h3>{_text(sight.title)}</h3>", f'<p class="lead">{_text(sight.caption)}</p>' if sight.caption else ""]
+    if sight.table is not None:
+        numbers = [k for k in range(len(sight.table.heads)) if all(_is_number(row[k]) for row in sight.table.rows)]
+        rows = [[_cell(cell) for cell in row] for row in sight.table.rows]
+        heads = [_text(head) for head in sight.table.heads]
+        parts.append(_table(heads, rows, right=numbers))
+    if sight.text:
+        parts.append(
+            f'<div class="writing" tabindex="0" role="region" aria-label="finding {number}">{_text(sight.text)}</div>'
+        )
+    return "".join(parts)
+
+
+def _cell(value: Any) -> str:
+    return _text(_significant(value) if isinstance(value, float) and math.isfinite(value) else value)
 
 
 def _samples(samples: Sequence[Mapping[str, Any]]) -> str:

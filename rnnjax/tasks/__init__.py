@@ -5,8 +5,20 @@ device arrays, handed to the compiled program as arguments and indexed inside it
 """
 
 from rnnjax.tasks.arrays import Arrays, ArraysConfig, arrays
-from rnnjax.tasks.base import Batch, Drawn, Task
+from rnnjax.tasks.base import Batch, Drawn, Table, Task
 from rnnjax.tasks.registry import TASKS, choose
 from rnnjax.tasks.text import Text, TextConfig
 
-__all__ = ["TASKS", "Arrays", "ArraysConfig", "Batch", "Drawn", "Task", "Text", "TextConfig", "arrays", "choose"]
+__all__ = [
+    "TASKS",
+    "Arrays",
+    "ArraysConfig",
+    "Batch",
+    "Drawn",
+    "Table",
+    "Task",
+    "Text",
+    "TextConfig",
+    "arrays",
+    "choose",
+]

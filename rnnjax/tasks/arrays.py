@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import math
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax import config
-from rnnjax.config import InputError
+from rnnjax.config import InputError, nearest
 from rnnjax.tasks.base import Batch, Task
 
 
@@ -102,6 +104,7 @@ class Arrays(Task):
         self.inputs = int(inputs.max()) + 1 if self.symbols else inputs.shape[-1]
         self.outputs = max(int(targets.max()) + 1, len(labels or ())) if classes else targets.shape[-1]
         self.labels = tuple(labels or map(str, range(self.outputs)))
+        self.length = inputs.shape[1]
         self.split = split
         kept = count - round(count * split)
         parts = {"inputs": inputs, "targets": targets, **({} if lengths is None else {"lengths": lengths})}
@@ -163,23 +166,36 @@ class Arrays(Task):
 
 @dataclasses.dataclass(frozen=True)
 class ArraysConfig:
-    """Arrays in a file: `inputs`, `targets` and, if wanted, `lengths` and `labels`, as NumPy's `savez` writes them."""
+    """Arrays in a file.
+
+    An .npz file holds `inputs`, `targets` and, if wanted, `lengths` and `labels`, as NumPy's `savez` writes them. A
+    .csv file has a line of names first. With `example`, lines with equal values there are the steps of one example, in
+    their order; without it each line is an example of its own, its columns being the steps.
+    """
 
     kind: str = config.field("arrays", "what the data is")
-    path: str = config.field("", "an .npz file")
+    path: str = config.field("", "an .npz or .csv file")
+    columns: tuple[str, ...] = config.field((), "input columns of a .csv file; none: all but target and example")
+    target: str = config.field("", "its column of answers: words are classes; empty: the last column")
+    example: str = config.field("", "its column that says which example a line belongs to; empty: a line is an example")
     split: float = config.field(0.0, "share of examples, the last ones, kept for validation", at_least=0, below=1)
 
     def build(self) -> Arrays:
         """Reads the file.
 
         Raises:
-          InputError: the file is missing, is no .npz file or lacks an array.
+          InputError: the file is missing, is neither .npz nor .csv, or lacks an array or a column.
         """
+        if Path(self.path).suffix == ".csv":
+            inputs, targets, labels = _of_csv(self)
+            return Arrays(inputs, targets, labels=labels, split=self.split)
         try:
             with open(self.path, "rb") as file:
                 held = dict(np.load(file))
         except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
-            raise InputError(f"cannot read '{self.path}': {error}", "in task.path", "name an .npz file") from error
+            raise InputError(
+                f"cannot read '{self.path}': {error}", "in task.path", "name an .npz or .csv file"
+            ) from error
         missing = {"inputs", "targets"} - held.keys()
         if missing:
             raise InputError(
@@ -189,6 +205,71 @@ class ArraysConfig:
             )
         labels = [str(label) for label in held["labels"]] if "labels" in held else None
         return Arrays(held["inputs"], held["targets"], lengths=held.get("lengths"), labels=labels, split=self.split)
+
+
+def _of_csv(wanted: ArraysConfig) -> tuple[Any, Any, list[str] | None]:
+    """Inputs, targets and names of the classes, if answers are words."""
+    try:
+        with open(wanted.path, newline="", encoding="utf-8-sig") as file:
+            lines = [line for line in csv.reader(file) if line]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"cannot read '{wanted.path}': {error}", "in task.path", "name a .csv file in UTF-8"
+        ) from error
+    if len(lines) < 2:
+        raise InputError(
+            "no lines below the names of columns", f"in {wanted.path}", "give a table of at least one line"
+        )
+    names, rows = lines[0], lines[1:]
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(names):
+            raise InputError(
+                f"{len(row)} values for {len(names)} columns", f"in {wanted.path}, line {number}", "give one a column"
+            )
+    target = _column(names, wanted.target or names[-1], "task.target", wanted.path)
+    example = _column(names, wanted.example, "task.example", wanted.path) if wanted.example else None
+    columns = [_column(names, name, "task.columns", wanted.path) for name in wanted.columns] or [
+        k for k in range(len(names)) if k not in (target, example)
+    ]
+    inputs = np.asarray([[_number(row[k], names[k], n, wanted.path) for k in columns] for n, row in enumerate(rows, 2)])
+    answers, labels = _answers([row[target] for row in rows])
+    if example is None:
+        return inputs[:, :, None], answers, labels
+    places: dict[str, list[int]] = {}
+    for place, row in enumerate(rows):
+        places.setdefault(row[example], []).append(place)
+    steps = [answers[found] for found in places.values()]
+    whole = all((each == each[0]).all() for each in steps)  # one answer an example
+    return [inputs[found] for found in places.values()], np.asarray([s[0] for s in steps]) if whole else steps, labels
+
+
+def _column(names: list[str], name: str, key: str, path: str) -> int:
+    if name not in names:
+        close = nearest(name, names)
+        fix = f"did you mean '{close[0]}'?" if close else f"choose one of {', '.join(names)}"
+        raise InputError(f"no column is called '{name}'", f"in {path}, asked for by {key}", fix)
+    return names.index(name)
+
+
+def _number(value: str, column: str, line: int, path: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"'{value}' is no number", f"in {path}, line {line}, column {column}", "clean the table first")
+    return number
+
+
+def _answers(values: list[str]) -> tuple[np.ndarray, list[str] | None]:
+    """Answers of a table: whole numbers and words are classes; words are numbered in their alphabetical order."""
+    try:
+        numbers = np.asarray([float(value) for value in values])
+    except ValueError:
+        labels, classes = np.unique(values, return_inverse=True)
+        return classes, labels.tolist()
+    whole = all(value.strip().lstrip("+-").isdecimal() for value in values)
+    return (numbers.astype(np.int64) if whole else numbers[:, None]), None
 
 
 def _padded(values: Any, name: str) -> tuple[np.ndarray, np.ndarray | None]:

@@ -4,10 +4,37 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+
+class Table(NamedTuple):
+    """Something to be printed: a title, the heads of its columns, and its rows of printable cells."""
+
+    title: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+    def __str__(self) -> str:
+        return "\n".join(aligned(self))
+
+
+def aligned(table: Table) -> list[str]:
+    """The lines of a table in columns: heads (unless all are empty), then rows; numbers stand on the right."""
+    shown = [[str(cell) for cell in row] for row in ([table.heads] if any(table.heads) else []) + list(table.rows)]
+    count = max((len(row) for row in shown), default=0)
+    widths = [max(len(row[k]) for row in shown if k < len(row)) for k in range(count)]
+    right = [
+        bool(table.rows) and all(isinstance(row[k], int | float) for row in table.rows if k < len(row))
+        for k in range(count)
+    ]
+    return [
+        "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=False)).rstrip()
+        for row in shown
+    ]
 
 
 @jax.tree_util.register_dataclass
@@ -16,13 +43,15 @@ class Batch:
     """Examples for one step of training, batch-major.
 
     Attributes:
-      inputs: symbols ``[batch, time]`` or numbers ``[batch, time, input]``.
+      inputs: symbols ``[batch, time]`` (the index one past the last symbol stands for none: a zero vector) or numbers
+        ``[batch, time, input]``.
       targets: what is to be answered: symbols or classes ``[batch, time]`` or ``[batch]``, or numbers with a last axis
-        of outputs.
+        of outputs. Where the model writes a sequence of its own: symbols ``[batch, answers]``.
       lengths: valid steps of each row, ``[batch]``.
       mask: which steps exist, ``[batch, time]``.
       reset: rows that start anew before a step, ``[batch, time]``.
       fresh: whether a carried state is to be forgotten before this batch, ``[]``.
+      counts: which targets count, shaped like the answers; None: those of steps that exist.
     """
 
     inputs: jax.Array
@@ -31,17 +60,26 @@ class Batch:
     mask: jax.Array | None = None
     reset: jax.Array | None = None
     fresh: jax.Array | None = None
+    counts: jax.Array | None = None
 
     def valid(self) -> jax.Array:
         """Which targets count, ``[batch, time]`` or ``[batch]``."""
+        if self.counts is not None:
+            return self.counts
         rows = self.inputs.shape[0]
         if self.targets.ndim == 1 or (jnp.issubdtype(self.targets.dtype, jnp.floating) and self.targets.ndim == 2):
             return jnp.ones(rows, bool)
-        time = self.inputs.shape[1]
-        valid = jnp.ones((rows, time), bool) if self.mask is None else self.mask
-        if self.lengths is not None:
-            valid = valid & (jnp.arange(time)[None] < self.lengths[:, None])
-        return valid
+        return self.existing()
+
+    def existing(self) -> jax.Array:
+        """Which steps exist, ``[batch, time]``."""
+        steps = jnp.ones(self.inputs.shape[:2], bool) if self.mask is None else self.mask
+        return steps if self.lengths is None else steps & (jnp.arange(steps.shape[1])[None] < self.lengths[:, None])
+
+
+def printable(symbol: str) -> str:
+    """A symbol as it can be seen: `␣` for the space, `⏎` for the newline."""
+    return {" ": "␣", "\n": "⏎"}.get(symbol) or (symbol if symbol.isprintable() else repr(symbol))
 
 
 class Task(abc.ABC):
@@ -51,9 +89,12 @@ class Task(abc.ABC):
       inputs: symbols, or features of an input step.
       outputs: features of the readout.
       symbols: whether inputs are symbols by index.
-      read: whether there is an answer at `every` step or after the `last`.
+      read: whether there is an answer at `every` step, after the `last`, or a sequence of its own, the `answer`.
       answers: `classes` (cross-entropy) or `numbers` (squared error).
       labels: names of classes or symbols, if there are any.
+      alphabet: names of the input symbols, if there are any.
+      length: steps of one example, the longest in training; 0: unknown.
+      answer_steps: steps of the sequence that is written, where `read` is `answer`.
     """
 
     inputs: int
@@ -62,6 +103,9 @@ class Task(abc.ABC):
     read: str = "every"
     answers: str = "classes"
     labels: tuple[str, ...] = ()
+    alphabet: tuple[str, ...] = ()
+    length: int = 0
+    answer_steps: int = 0
 
     @abc.abstractmethod
     def data(self, split: str) -> Any:
@@ -88,13 +132,38 @@ class Task(abc.ABC):
     def batch(self, key: jax.Array, size: int) -> Batch:
         """A batch drawn by itself."""
 
+    def shapes(self, split: str) -> int:
+        """How many shapes its batches have; where there are several, it writes `shape_of` and `take_shaped` too."""
+        return 1
+
+    def shape_of(self, order: Any, index: Any) -> Any:
+        """Which of its shapes batch number `index` of an epoch has."""
+        return jnp.zeros((), jnp.int32)
+
+    def take_shaped(self, data: Any, order: Any, index: Any, split: str, size: int, shape: int) -> Batch:
+        """The batch as `take` gives it, which is known to have shape number `shape`."""
+        return self.take(data, order, index, split, size)
+
+    def counted(self, batch: Batch) -> jax.Array:
+        """Which answers to a batch count, shaped like the answers."""
+        written = self.read == "answer" and batch.counts is None
+        return jnp.ones(batch.targets.shape, bool) if written else batch.valid()
+
     def decode(self, indices: Any) -> str:
         """Classes or symbols as text."""
         return " ".join(self.labels[int(k)] for k in indices)
 
+    def symbol(self, index: int) -> str:
+        """An input symbol as it can be seen; empty for none."""
+        return printable(self.alphabet[index]) if index < len(self.alphabet) else ""
+
     def references(self) -> dict[str, float]:
         """Losses to compare with, by name (such as an entropy), in the unit of the loss."""
         return {}
+
+    def tables(self) -> list[Table]:
+        """What of the data is worth printing."""
+        return []
 
     @abc.abstractmethod
     def summary(self) -> dict[str, Any]:

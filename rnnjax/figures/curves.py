@@ -1,16 +1,9 @@
-"""Arrays in, matplotlib figures out.
-
-Figures are made from `matplotlib.figure.Figure` itself, so that nothing here touches pyplot's global state,
-opens a window or writes a file: `svg` and `png` give a figure back as text and as bytes.
-"""
+"""Lines over steps, and fields of units over time."""
 
 from __future__ import annotations
 
-import io
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
@@ -18,38 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from rnnjax.config import InputError
+from rnnjax.figures.style import COLOURS, INK, LINES, MUTED, RULE, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike, NDArray
-
-# Okabe and Ito's colours (https://jfly.uni-koeln.de/color), the ones that also hold up on white paper.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#b8860b", "#4d4d4d", "#56b4e9")
-# One more line style than a divisor of the colours, so that the pairs repeat after 28 series and not after 7.
-LINES: tuple[Any, ...] = ("-", (0, (5, 1.8)), (0, (1.2, 1.4)), (0, (6, 1.8, 1.2, 1.8)))
-
-INK, MUTED, RULE = "#26262b", "#6b6b73", "#e3e1dc"
-
-STYLE: dict[Any, Any] = {
-    "font.size": 10,
-    "font.family": "sans-serif",
-    "font.sans-serif": ["Inter", "Helvetica Neue", "Arial", "Liberation Sans", "DejaVu Sans"],
-    "font.monospace": ["DejaVu Sans Mono", "Menlo", "Consolas", "Liberation Mono"],
-    "text.color": INK,
-    "axes.edgecolor": "#b5b3ae",
-    "axes.labelcolor": MUTED,
-    "axes.linewidth": 0.8,
-    "xtick.color": "#b5b3ae",
-    "ytick.color": "#b5b3ae",
-    "xtick.labelcolor": MUTED,
-    "ytick.labelcolor": MUTED,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-    # Text stays text: it can be searched, edited for a paper, and drawn in scripts matplotlib's font lacks.
-    "svg.fonttype": "none",
-    # Without a salt the ids inside an SVG are random, and the same figure would give another text each time.
-    "svg.hashsalt": "rnnjax",
-}
 
 MOST_POINTS = 2000  # a line of more points than a screen has columns only makes the file larger
 
@@ -76,13 +42,13 @@ def curves(
         InputError: steps and values of a series are not one-dimensional or differ in length.
     """
     lines = {name: _line(name, *pair) for name, pair in series.items()}
-    with _styled():
+    with styled():
         figure = Figure(figsize=(6.4, 3.7), layout="constrained")
         axes = figure.add_subplot()
         for number, (name, (steps, values)) in enumerate(lines.items()):
             _draw_line(axes, number, name, steps, values)
         for name, value in (reference or {}).items():
-            _draw_reference(axes, name, value)
+            _draw_reference(axes, name, value, below=_ends_above(value, lines.values()))
         whole = all(np.all(steps == np.round(steps)) for steps, _ in lines.values())
         axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=whole))
         axes.xaxis.set_major_formatter(FuncFormatter(_count))
@@ -134,7 +100,7 @@ def heatmap(
         raise InputError(f"{len(numbers)} numbers for {units} units", "in figures.heatmap", "give one a unit")
     row = 0.034 if numbers is None else 0.11  # inches: every row has its number
     width, height = np.clip(1.6 + 0.11 * time, 5.6, 13.0), np.clip(1.1 + row * units, 2.3, 6.4)
-    with _styled():
+    with styled():
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.add_subplot()
         colours = matplotlib.colormaps["RdBu_r"].with_extremes(bad="#9a9a9a")
@@ -157,32 +123,6 @@ def heatmap(
         bar = figure.colorbar(image, ax=axes, label=label, extend=_beyond(grid, bound), aspect=28, pad=0.012)
         bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     return figure
-
-
-def svg(figure: Figure) -> str:
-    """Give the figure as SVG, from `<svg` on: the same text each time, and fit for a file as for a page."""
-    stream = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with _styled():
-        figure.savefig(stream, format="svg", metadata=nothing)
-    text = stream.getvalue()
-    return text[text.index("<svg") :]
-
-
-def png(figure: Figure, dpi: int = 110) -> bytes:
-    """Give the figure as the bytes of a PNG of `dpi` dots per inch."""
-    stream = io.BytesIO()
-    with _styled():
-        figure.savefig(stream, format="png", dpi=dpi, metadata={"Software": None})
-    return stream.getvalue()
-
-
-@contextmanager
-def _styled() -> Iterator[None]:
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        # The symbols of a text may be in any script; an SVG draws them with the reader's own fonts.
-        warnings.filterwarnings("ignore", message=r"Glyph .* missing from font", category=UserWarning)
-        yield
 
 
 def _line(name: str, steps: ArrayLike, values: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -220,15 +160,23 @@ def _draw_line(axes: Axes, number: int, name: str, x: NDArray[np.float64], y: ND
         axes.plot(x[finite[-1]], y[finite[-1]], "o", color=colour, markersize=4)
 
 
-def _draw_reference(axes: Axes, name: str, value: float) -> None:
+def _ends_above(value: float, lines: Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> bool:
+    """Whether the lines come down to `value`: what is written over it would lie on them."""
+    ends = [values[np.isfinite(values)][-1:] for _, values in lines]
+    last = np.concatenate([*ends, []])
+    return bool(last.size) and bool(np.median(last) > value)
+
+
+def _draw_reference(axes: Axes, name: str, value: float, *, below: bool) -> None:
     axes.axhline(value, color=MUTED, linewidth=0.9, linestyle=(0, (2, 3)), zorder=1)
     axes.annotate(
         f"{name}: {value:.4g}",
         (1, value),
         xycoords=("axes fraction", "data"),
-        xytext=(-1, 2.5),
+        xytext=(-1, -2.5 if below else 2.5),
         textcoords="offset points",
         ha="right",
+        va="top" if below else "bottom",
         color=MUTED,
         fontsize=8.5,
         parse_math=False,
