@@ -90,6 +90,7 @@ def _list(known: argparse.Namespace) -> None:
 def _add_experiment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("experiment", help="a preset or variant (rnnjax list), a .yaml or .py file, or a run's folder")
     parser.add_argument("--json", action="store_true", help="for machines")
+    _add_code(parser)
     parser.epilog = (
         "Any value of the description can be set as --section.key VALUE; 'rnnjax show EXPERIMENT' lists them."
     )
@@ -98,14 +99,40 @@ def _add_experiment(parser: argparse.ArgumentParser) -> None:
 def _add_show(parser: argparse.ArgumentParser) -> None:
     """show an experiment: configuration, data, layers, memory, plan"""
     _add_experiment(parser)
+    parser.add_argument("--data", action="store_true", help="what the data is made of, alone")
+    parser.add_argument("--layer", action="store_true", help="the first recurrent layer alone: weights and shapes")
+    parser.add_argument(
+        "--graph", nargs="?", const="", metavar="FILE", help="draw the unfolded network into a .png or .svg file"
+    )
+
+
+def _add_code(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--code",
+        action="append",
+        default=[],
+        metavar="FILE.py:NAME",
+        help="import a cell or task of your own, which a stored run names but never imports",
+    )
+
+
+def _import_code(known: argparse.Namespace) -> None:
+    if known.code:
+        from rnnjax.experiment import own_code
+
+        for spec in known.code:
+            own_code(spec)
 
 
 def _show(known: argparse.Namespace) -> None:
     from rnnjax import config
     from rnnjax.experiment import load
 
+    _import_code(known)
     experiment = load(known.experiment, known.overrides)
     built = experiment.built
+    if known.command == "show" and _show_part(known, built):
+        return
     rows, plan, needed = built.layers(), built.plans(), built.memory()
     total = sum(row["parameters"] for row in rows)
     facts = {
@@ -134,6 +161,42 @@ def _show(known: argparse.Namespace) -> None:
     _table("configuration (set any with --KEY VALUE)", ["key", "value", "about"], settings)
 
 
+def _show_part(known: argparse.Namespace, built: Any) -> bool:
+    """Shows the data, the first layer or the graph alone, if that is what is asked for."""
+    from rnnjax.tasks import Table
+
+    if known.graph is not None:
+        _draw_graph(known, built)
+    tables: list[Table] = []
+    if known.data:
+        tables += built.task.tables() or [Table("data", ("", ""), list(built.task.summary().items()))]
+    if known.layer:
+        from rnnjax.looks.layer import layer_tables
+
+        tables += layer_tables(built)
+    if known.json and tables:
+        _print_json([table._asdict() for table in tables])
+    elif tables:
+        for table in tables:
+            _table(table.title, table.heads, table.rows)
+    return known.data or known.layer or known.graph is not None
+
+
+def _draw_graph(known: argparse.Namespace, built: Any) -> None:
+    from pathlib import Path
+
+    from rnnjax import figures
+    from rnnjax.looks.graph import graph
+    from rnnjax.store import atomic_write
+
+    path = Path(known.graph or f"{built.experiment.name}-graph.png")
+    if path.suffix not in (".png", ".svg"):
+        raise InputError(f"a picture called '{path}'", "in --graph", "name a .png or .svg file")
+    picture = graph(built)
+    atomic_write(path, figures.png(picture) if path.suffix == ".png" else figures.svg(picture).encode())
+    print(f"graph: {path}")
+
+
 def _add_run(parser: argparse.ArgumentParser) -> None:
     """run an experiment, leaving a folder with all that belongs to it"""
     _add_experiment(parser)
@@ -154,6 +217,7 @@ def _run(known: argparse.Namespace) -> None:
     from rnnjax.experiment import load
     from rnnjax.run import run
 
+    _import_code(known)
     finished = run(
         load(known.experiment, known.overrides),
         known.root,
@@ -167,6 +231,7 @@ def _run(known: argparse.Namespace) -> None:
 def _add_resume(parser: argparse.ArgumentParser) -> None:
     """go on with a run that was stopped"""
     parser.add_argument("run", help="the run's folder")
+    _add_code(parser)
     parser.add_argument("--json", action="store_true", help="for machines")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.epilog = "Train longer with --train.epochs N or --train.steps N."
@@ -176,12 +241,14 @@ def _resume(known: argparse.Namespace) -> None:
     _compilation_cache()
     from rnnjax.run import resume
 
+    _import_code(known)
     _print_run(resume(known.run, known.overrides, quiet=known.quiet or known.json), known.json)
 
 
 def _add_sample(parser: argparse.ArgumentParser) -> None:
     """draw text from a trained model"""
     parser.add_argument("run", help="the run's folder")
+    _add_code(parser)
     parser.add_argument("--prompt", action="append", default=[], help="text to go on from; may be given several times")
     parser.add_argument("--length", type=int, default=500, help="symbols to draw (default: 500)")
     parser.add_argument("--temperature", type=float, default=0.5, help="0 takes the likeliest symbol (default: 0.5)")
@@ -198,7 +265,7 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
 def _sample(known: argparse.Namespace) -> None:
     from rnnjax.run import open_run
 
-    checkpoint = int(known.checkpoint) if known.checkpoint.isdecimal() else known.checkpoint
+    _import_code(known)
     drawn = open_run(known.run).sample(
         known.prompt,
         length=known.length,
@@ -207,12 +274,75 @@ def _sample(known: argparse.Namespace) -> None:
         top_p=known.top_p,
         rows=known.rows,
         seed=known.seed,
-        checkpoint=checkpoint,
+        checkpoint=_checkpoint(known),
     )
     if known.json:
         _print_json([{"prompt": prompt, "text": text} for prompt, text in drawn])
         return
     print("\n\n".join(prompt + text for prompt, text in drawn))
+
+
+def _add_score(parser: argparse.ArgumentParser) -> None:
+    """tell how likely a trained model finds a text"""
+    parser.add_argument("run", help="the run's folder")
+    parser.add_argument("--text", action="append", default=[], help="a text to score; may be given several times")
+    parser.add_argument("--file", action="append", default=[], help="a file whose text is scored")
+    parser.add_argument("--checkpoint", default="latest", help="latest, best, or a step (default: latest)")
+    _add_code(parser)
+    parser.add_argument("--json", action="store_true", help="for machines, with every symbol's log-probability")
+
+
+def _score(known: argparse.Namespace) -> None:
+    from rnnjax.run import open_run
+    from rnnjax.tasks.sources import read_text
+
+    _import_code(known)
+    texts = [*known.text, *map(read_text, known.file)]
+    if not texts:
+        raise InputError("nothing to score", "after 'rnnjax score'", "give --text TEXT or --file FILE")
+    found = open_run(known.run).score(texts, checkpoint=_checkpoint(known))
+    rows = [
+        {"text": text, "symbols": int(n), "nats": float(nats), "bits_per_symbol": float(bits)}
+        for text, n, nats, bits in zip(texts, found.symbols, found.nats, found.bits_per_symbol, strict=True)
+    ]
+    if known.json:
+        _print_json([{**r, "each": v.tolist()} for r, v in zip(rows, found.log_probability, strict=True)])
+        return
+    lines = [(_start(r["text"]), r["symbols"], f"{r['nats']:.2f}", f"{r['bits_per_symbol']:.3f}") for r in rows]
+    title = "log-probability" + (", given the first symbol" if found.first else "")
+    _table(title, ["text", "symbols", "nats", "bits a symbol"], lines)
+
+
+def _start(text: str) -> str:
+    """The beginning of a text, on one line."""
+    line = text.replace("\n", "⏎")
+    return line if len(line) <= 60 else f"{line[:59]}…"
+
+
+def _checkpoint(known: argparse.Namespace) -> Any:
+    return int(known.checkpoint) if known.checkpoint.isdecimal() else known.checkpoint
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    """write trained weights for another library"""
+    parser.add_argument("run", help="the run's folder")
+    parser.add_argument("--to", required=True, metavar="LIBRARY", help="torch, keras, flax, onnx or npz")
+    parser.add_argument("--out", help="what the files are called (default: in the run's folder, export/NAME)")
+    parser.add_argument("--checkpoint", default="latest", help="latest, best, or a step (default: latest)")
+    _add_code(parser)
+    parser.add_argument("--json", action="store_true", help="for machines")
+
+
+def _export(known: argparse.Namespace) -> None:
+    from rnnjax.run import open_run
+
+    _import_code(known)
+    written = open_run(known.run).export(known.to, known.out, checkpoint=_checkpoint(known))
+    if known.json:
+        _print_json([str(path) for path in written])
+        return
+    for path in written:
+        print(path)
 
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:
@@ -244,6 +374,8 @@ COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[a
     "run": (_add_run, _run),
     "resume": (_add_resume, _resume),
     "sample": (_add_sample, _sample),
+    "score": (_add_score, _score),
+    "export": (_add_export, _export),
     "doctor": (_add_doctor, _doctor),
 }
 
@@ -257,9 +389,10 @@ def _print_run(finished: Any, as_json: bool) -> None:
     print(f"{summary['status']}: {summary['steps']:,} steps in {summary['seconds']:.1f} s  {numbers}")
     for name, value in summary["references"].items():
         print(f"  {name}: {value:.4f}")
-    sample = finished.path / "sample.txt"
-    if sample.is_file():
-        print(f"\n{sample.read_text(encoding='utf-8').strip()}\n")
+    for name in ("findings.txt", "sample.txt"):
+        written = finished.path / name
+        if written.is_file():
+            print(f"\n{written.read_text(encoding='utf-8').strip()}\n")
     print(f"report: {finished.path / 'report.html'}")
 
 

@@ -1,9 +1,10 @@
-"""Sampling from a trained model, one symbol at a time: many rows at once, compiled once for all settings."""
+"""Sampling from a trained model, and scoring with it: many rows at once, compiled once for all settings and lengths."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,6 +16,9 @@ from flax import nnx
 from rnnjax import config
 from rnnjax.config import InputError
 from rnnjax.layers import Bidirectional
+
+SEGMENT = 256  # steps that are scored at once; a longer sequence goes on from the state that the last ones left
+LOGITS = 2**25  # numbers at most in the logits of one call
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,10 +70,7 @@ def generate(
     Raises:
       InputError: an empty prompt, a number out of range, or a model that does not answer step by step.
     """
-    if model.read != "every" or any(isinstance(part, Bidirectional) for _, part in nnx.iter_graph(model)):
-        raise InputError(
-            "a model that sees the whole sequence", "in generate", "give one that goes forward and reads every step"
-        )
+    _check_direction(model, "in generate")
     if not prompts or any(len(prompt) == 0 for prompt in prompts):
         raise InputError("an empty prompt", "in generate", "give each prompt at least one symbol")
     if not 0 <= temperature < math.inf or not 0 < top_p <= 1 or top_k < 0 or length < 1:
@@ -79,15 +80,15 @@ def generate(
             "temperature and top_k are at least 0, top_p is above 0 and at most 1, length is at least 1",
         )
     lengths = np.asarray([len(prompt) for prompt in prompts], np.int32)
-    padded = np.zeros((len(prompts), 1 << int(lengths.max() - 1).bit_length()), np.int32)
+    padded = np.zeros((len(prompts), _power_of_two(int(lengths.max()))), np.int32)
     for row, prompt in zip(padded, prompts, strict=True):
         row[: len(prompt)] = prompt
     vocab = model.readout.out_features
-    if padded.min() < 0 or padded.max() >= vocab:
+    if padded.min() < 0 or padded.max() > vocab:  # the index after the last stands for no symbol
         raise InputError(
             f"symbols from {padded.min()} to {padded.max()}",
             "in the prompts",
-            f"the model has symbols 0 to {vocab - 1}",
+            f"the model has symbols 0 to {vocab - 1}, and {vocab} for none",
         )
     graph, variables = nnx.split(model)
     settings = (np.float32(temperature), np.int32(top_k), np.float32(top_p))
@@ -126,3 +127,121 @@ def choose(logits: jax.Array, key: jax.Array, settings: tuple[jax.Array, jax.Arr
     allowed = (scaled >= least_of_k) & (scaled >= least_of_p)
     drawn = jax.random.categorical(key, jnp.where(allowed, scaled, -jnp.inf))
     return jnp.where(temperature == 0, jnp.argmax(logits), drawn).astype(jnp.int32)
+
+
+class Scored(NamedTuple):
+    """How likely a model finds sequences.
+
+    Attributes:
+      log_probability: of each scored symbol given those before it, in nats: an array ``[symbols]`` for each sequence.
+      first: place of the first scored symbol: 0, or 1 where nothing was read before a sequence.
+    """
+
+    log_probability: list[np.ndarray]
+    first: int
+
+    @property
+    def symbols(self) -> np.ndarray:
+        """Symbols scored of each sequence, ``[sequences]``."""
+        return np.asarray([len(values) for values in self.log_probability])
+
+    @property
+    def nats(self) -> np.ndarray:
+        """Log-probability of each sequence, ``[sequences]``: given its first symbol, where that is not scored."""
+        return np.asarray([values.sum(dtype=np.float64) for values in self.log_probability])
+
+    @property
+    def nats_per_symbol(self) -> np.ndarray:
+        """Loss on each sequence: mean over scored symbols of the negative log-probability in nats, ``[sequences]``."""
+        return -self.nats / self.symbols
+
+    @property
+    def bits_per_symbol(self) -> np.ndarray:
+        """The same in bits, ``[sequences]``."""
+        return self.nats_per_symbol / math.log(2)
+
+
+def score(model: Any, sequences: Sequence[np.ndarray], *, before: int | None = None) -> Scored:
+    """Log-probability of each symbol of some sequences given those before it, each sequence from the initial state.
+
+    What a model says of a sequence's first symbol it says after reading something. If it was trained to begin by
+    reading one symbol (a line break; or none, the index one past the last symbol, as in the study of names), give that
+    as `before`: every symbol is scored. Otherwise scores begin with the second symbol, and are given the first.
+
+    Lengths are rounded up to powers of two and to multiples of `SEGMENT`, rows to powers of two, so that few programs
+    are compiled, whatever the sequences.
+
+    Args:
+      model: a module with ``unroll(tokens, state=, lengths=)`` and ``initial_state(rows)``, such as `SequenceModel`.
+      sequences: symbols by index, an array ``[symbols]`` each.
+      before: what is read before each sequence.
+
+    Raises:
+      InputError: a sequence with nothing to score, a symbol that the model does not have, or a model that does not
+        answer step by step.
+    """
+    _check_direction(model, "in score")
+    start = [] if before is None else [before]
+    rows = [np.concatenate([start, sequence]).astype(np.int32) for sequence in sequences]
+    if not rows or any(len(row) < 2 for row in rows):
+        raise InputError(
+            "a sequence with nothing to score",
+            "in score",
+            f"give each sequence at least {2 - len(start)} symbol{'' if start else 's'}",
+        )
+    vocab = model.readout.out_features
+    low, high = (f(f(row[len(start) :]) for row in rows) for f in (min, max))
+    if low < 0 or high >= vocab or not 0 <= (before or 0) <= vocab:
+        raise InputError(
+            f"symbols from {low} to {high}" + (f" after {before}" if start else ""),
+            "in the sequences",
+            f"the model has symbols 0 to {vocab - 1}",
+        )
+    graph, variables = nnx.split(model)
+    found: list[np.ndarray] = [np.empty(0)] * len(rows)
+    waiting = sorted(range(len(rows)), key=lambda place: len(rows[place]))
+    while waiting:
+        steps = min(SEGMENT, _power_of_two(len(rows[waiting[-1]]) - 1))
+        most = min(64, 1 << max(0, (LOGITS // (steps * vocab)).bit_length() - 1))
+        chosen, waiting = waiting[-most:], waiting[:-most]
+        values = _score_rows(graph, variables, model.initial_state, [rows[place] for place in chosen], steps)
+        for place, row in zip(chosen, values, strict=True):
+            found[place] = row
+    return Scored(found, first=1 - len(start))
+
+
+def _score_rows(graph: Any, variables: Any, initial_state: Any, rows: list[np.ndarray], steps: int) -> list[np.ndarray]:
+    """Log-probability of all symbols but the first of each row, `steps` of them in one call."""
+    lengths = np.zeros(_power_of_two(len(rows)), np.int32)
+    lengths[: len(rows)] = [len(row) - 1 for row in rows]
+    padded = np.zeros((len(lengths), -(-int(lengths.max()) // steps) * steps + 1), np.int32)
+    for row, target in zip(rows, padded, strict=False):
+        target[: len(row)] = row
+    state, found = initial_state(len(lengths)), []
+    for start in range(0, padded.shape[1] - 1, steps):
+        here = np.clip(lengths - start, 0, steps)
+        state, values = _score(graph, variables, state, padded[:, start : start + steps + 1], here)
+        found.append(np.asarray(values))
+    whole = np.concatenate(found, axis=1)
+    return [values[: len(row) - 1] for values, row in zip(whole, rows, strict=False)]
+
+
+@partial(jax.jit, static_argnums=0)
+def _score(graph, variables, state, tokens, lengths):
+    """The state after ``tokens[:, :-1]``, and the log-probability of ``tokens[:, 1:]``."""
+    read = nnx.merge(graph, variables).unroll(tokens[:, :-1], state=state, lengths=lengths)
+    logits = read.outputs.astype(jnp.promote_types(read.outputs.dtype, jnp.float32))
+    return read.state, jnp.take_along_axis(jax.nn.log_softmax(logits), tokens[:, 1:, None], axis=-1)[..., 0]
+
+
+def _check_direction(model: Any, where: str) -> None:
+    """Refuses a model that sees what comes after a symbol."""
+    if model.read != "every" or any(isinstance(part, Bidirectional) for _, part in nnx.iter_graph(model)):
+        raise InputError(
+            "a model that sees the whole sequence", where, "give one that goes forward and reads every step"
+        )
+
+
+def _power_of_two(number: int) -> int:
+    """The least power of two that is no less."""
+    return 1 << (number - 1).bit_length()

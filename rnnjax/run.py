@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import math
+import re
 import signal
 import sys
 import threading
@@ -16,15 +19,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax import config, figures
+from rnnjax import config, figures, interop
 from rnnjax.config import InputError
 from rnnjax.experiment import CONFIG_FILE, DATA_FILE, Built, Experiment, changed, load, storable
-from rnnjax.generate import Generated, generate
+from rnnjax.figures import Figure
+from rnnjax.generate import Generated, Scored, generate, score
+from rnnjax.looks import Sight, Subject, look
 from rnnjax.population import Programs, Progress, Rhythm, fit
 from rnnjax.progress import showing
 from rnnjax.report import Report, page
 from rnnjax.store import RunFolder, digest
-from rnnjax.tasks import Arrays, Task, Text
+from rnnjax.tasks import Arrays, Batch, Table, Task, Text
+from rnnjax.tasks.base import aligned
+from rnnjax.tasks.names import Names
 from rnnjax.timing import describe_environment
 from rnnjax.train import NON_FINITE, Member, Meter, learning_rate, metrics
 
@@ -91,9 +98,12 @@ class Run:
 
     def model(self, checkpoint: Checkpoint = "latest") -> Any:
         """The trained model at a checkpoint, with averaged weights if there are any."""
-        member = self.member(checkpoint)
-        params = member.params if member.average is None else member.average
-        return jax.tree.map(jnp.asarray, self.experiment.built.trainer.model(params, member.fixed))
+        trainer = self.experiment.built.trainer
+        like = jax.eval_shape(trainer.member, 0)
+        weights = "params" if like.average is None else "average"
+        params = self.folder.restore_part(weights, getattr(like, weights), checkpoint)
+        fixed = self.folder.restore_part("fixed", like.fixed, checkpoint) if jax.tree.leaves(like.fixed) else like.fixed
+        return jax.tree.map(jnp.asarray, trainer.model(params, fixed))
 
     def sample(
         self,
@@ -135,6 +145,36 @@ class Run:
         )
         return [(prompt, text.decode(row)) for prompt, row in zip(wanted, np.asarray(found.tokens), strict=True)]
 
+    def score(self, texts: Sequence[str], *, checkpoint: Checkpoint = "latest") -> Scored:
+        """How likely the model finds texts: the log-probability of each symbol given those before it.
+
+        A text is scored from its second symbol on, given the first. A name is scored whole, from nothing to the line
+        break that ends it.
+
+        Args:
+          texts: what is scored.
+          checkpoint: `latest`, `best`, or a step.
+
+        Raises:
+          InputError: a symbol that the model does not know, a text with nothing to score, or a run about other things.
+        """
+        task = self.experiment.built.task
+        if isinstance(task, Names):
+            texts, before = [f"{name}\n" for name in texts], task.inputs
+        else:
+            task, before = _text_task(task), None
+        return score(self.model(checkpoint), [task.vocabulary.encode(text) for text in texts], before=before)
+
+    def export(self, target: str, path: str | Path | None = None, *, checkpoint: Checkpoint = "latest") -> list[Path]:
+        """Writes the trained weights for another library; gives the files.
+
+        Args:
+          target: `torch`, `keras`, `flax`, `onnx` or `npz`.
+          path: what the files are called; in the run's folder `export` if None.
+          checkpoint: `latest`, `best`, or a step.
+        """
+        return interop.export(self.model(checkpoint), target, path or self.path / "export" / self.path.name)
+
     def record(
         self,
         fields: Sequence[str],
@@ -153,18 +193,35 @@ class Run:
         """
         task = self.experiment.built.task
         if passage is None:
-            split = "train" if task.data("validation") is None else "validation"
-            batch = task.take(task.data(split), task.order(jax.random.key(0), split, 1), 0, split, 1)
-            inputs = np.asarray(batch.inputs)[:, :steps]
+            batch = _first_example(task)
         else:
-            inputs = _text_task(task).vocabulary.encode(passage)[None, :steps]
-        found = self.model(checkpoint).unroll(jnp.asarray(inputs), record=tuple(fields)).recorded
-        symbols = [task.vocabulary.show(int(k)) for k in inputs[0]] if isinstance(task, Text) else []
-        return Recorded({name: np.asarray(value[0]) for name, value in found.items()}, symbols)
+            inputs = jnp.asarray(_text_task(task).vocabulary.encode(passage)[None])
+            batch = Batch(inputs, inputs)
+        read = {"lengths": batch.lengths, "mask": batch.mask, "reset": batch.reset}
+        found = self.model(checkpoint).unroll(batch.inputs, record=tuple(fields), **read).recorded
+        exist = np.asarray(batch.existing()[0])
+        symbols = [task.symbol(int(k)) for k in np.asarray(batch.inputs[0])] if task.symbols else []
 
-    def report(self) -> Path:
-        """Writes figures and the report page, and gives the page's path."""
-        return _write_report(self, str(self.folder.environment().get("command", "")))
+        def kept(values: Any) -> Any:
+            """The steps that exist, where there is one a step of the input."""
+            return (values[exist] if len(values) == len(exist) else values)[:steps]
+
+        values = {name: kept(np.asarray(value[0])) for name, value in found.items()}
+        return Recorded(values, list(kept(np.asarray(symbols))) if symbols else [])
+
+    def looked_at(self) -> list[Sight]:
+        """Tables, pictures and numbers of the trained model, made anew; see `rnnjax.looks`."""
+        built = self.experiment.built
+        steps = tuple(self.folder.checkpoints())
+        return look(Subject(built, self.model(), self.metrics(), self.summary(), steps, self.model))
+
+    def report(self, *, looks: bool = True) -> Path:
+        """Writes figures, tables and the report page, and gives the page's path.
+
+        Args:
+          looks: whether to look at the trained model too.
+        """
+        return _write_report(self, str(self.folder.environment().get("command", "")), looks)
 
     def resume(self, overrides: Mapping[str, Any] | None = None, *, quiet: bool = True) -> Run:
         """Goes on from the latest checkpoint, ending bit for bit where an uninterrupted run ends.
@@ -308,7 +365,7 @@ def _train(run: Run, built: Built, member: Member, start: int, quiet: bool) -> N
                 status = f"finished early at step {step}: no better validation for {train.patience} times"
                 break
         run.folder.write_summary(log.summary(member, status))
-        run.report()
+        run.report(looks=status.startswith("finished"))
     if status.startswith("not finite"):
         good = run.folder.checkpoints()[-1]
         raise NonFinite(f"the loss or gradient was {status}; the checkpoint of step {good} is kept in {run.path}")
@@ -423,12 +480,25 @@ def _check_looking(built: Built) -> None:
             if not prompt:
                 raise InputError("an empty prompt", "in sample.prompts", "give each prompt at least one symbol")
             built.task.vocabulary.encode(prompt)
-    built.plans(experiment.record.fields or _first_outputs(built))
+    built.plans(experiment.record.fields or built.trainer.watched)
 
 
-def _write_report(run: Run, command: str) -> Path:
-    """Sample, figures and page of a run."""
+def _first_example(task: Task) -> Batch:
+    """The first held-out, or else training, example."""
+    split = "train" if task.data("validation") is None else "validation"
+    data, order = task.data(split), task.order(jax.random.key(0), split, 1)
+    batch = task.take_shaped(data, order, 0, split, 1, int(task.shape_of(order, 0)))
+    return jax.tree.map(jnp.asarray, batch)
+
+
+def _write_report(run: Run, command: str, looks: bool) -> Path:
+    """Sample, figures, tables and page of a run; what was measured on the way goes into its summary."""
     experiment, built, summary = run.experiment, run.experiment.built, run.summary()
+    sights = run.looked_at() if looks else []
+    numbers = {name: float(value) for sight in sights for name, value in sight.numbers.items()}
+    if numbers:
+        summary = {**summary, "metrics": {**summary["metrics"], **numbers}}
+        run.folder.write_summary(summary)
     samples = []
     if isinstance(built.task, Text):
         chosen = experiment.sample
@@ -442,7 +512,7 @@ def _write_report(run: Run, command: str) -> Path:
         samples = [{"prompt": p, "temperature": chosen.temperature, "text": text} for p, text in drawn]
         run.folder.write_text("sample.txt", "\n\n".join(p + text for p, text in drawn) + "\n")
     rows = run.metrics()
-    drawn_figures = []
+    drawn_figures: list[tuple[str, str, Figure]] = []
     if rows:
         unit = "nats per symbol" if built.task.answers == "classes" else "mean squared error"
         series = {key: [(r["step"], r[key]) for r in rows if key in r] for key in ("loss", "validation_loss")}
@@ -455,17 +525,27 @@ def _write_report(run: Run, command: str) -> Path:
                 figures.curves(curves, ylabel=unit, reference=references),
             )
         )
-    fields = experiment.record.fields or _first_outputs(built)
+    fields = experiment.record.fields or built.trainer.watched
     recorded = run.record(fields, steps=experiment.record.steps)
     for name, values in recorded.values.items():
         shown = np.sort(np.argsort(-values.std(axis=0), kind="stable")[: experiment.record.units])
         picture = figures.heatmap(
-            values[:, shown].T, symbols=recorded.symbols or None, numbers=shown.tolist(), label=name
+            values[:, shown].T,
+            symbols=recorded.symbols if len(recorded.symbols) == len(values) else None,
+            numbers=shown.tolist(),
+            label=name,
         )
         caption = f"{name} of the {len(shown)} units (of {values.shape[1]}) that vary most, over one passage."
         drawn_figures.append((f"Activations of {name}", caption, picture))
-    for title, _, picture in drawn_figures:
-        run.folder.write_bytes(f"figures/{title.lower().replace(' ', '_')}.png", figures.png(picture))
+    for title, picture in [(title, picture) for title, _, picture in drawn_figures] + [
+        (sight.title, sight.figure) for sight in sights if sight.figure is not None
+    ]:
+        run.folder.write_bytes(f"figures/{_file_name(title)}.png", figures.png(picture))
+    for sight in sights:
+        if sight.table is not None:
+            run.folder.write_text(f"tables/{_file_name(sight.title)}.csv", _as_csv(sight.table))
+    if sights:
+        run.folder.write_text("findings.txt", _as_text(sights))
     content = Report(
         name=run.path.name,
         command=command,
@@ -477,14 +557,35 @@ def _write_report(run: Run, command: str) -> Path:
         plan=run.folder.environment().get("plan", []),
         samples=samples,
         figures=drawn_figures,
+        sights=sights,
     )
     run.folder.write_text("report.html", page(content))
     return run.path / "report.html"
 
 
-def _first_outputs(built: Built) -> tuple[str, ...]:
-    """The first layer's output, by the names it is recorded under."""
-    return ("0.forward.h", "0.backward.h") if built.experiment.model.bidirectional else ("0.h",)
+def _file_name(title: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "_", title.lower()).strip("_")
+
+
+def _as_csv(table: Table) -> str:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows([table.heads, *table.rows])
+    return stream.getvalue()
+
+
+def _as_text(sights: Sequence[Sight]) -> str:
+    """Tables, texts and numbers, as a terminal shows them."""
+    found = []
+    for sight in sights:
+        lines = [sight.title, sight.caption] if sight.figure is None else []
+        if sight.table is not None:
+            lines += aligned(sight.table)
+        if sight.text:
+            lines.append(sight.text.rstrip("\n"))
+        lines += [f"{name}: {float(value):.4g}" for name, value in sight.numbers.items()]
+        if lines:
+            found.append("\n".join(line for line in lines if line))
+    return "\n\n".join(found) + "\n"
 
 
 @contextmanager
