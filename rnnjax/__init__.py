@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rnnjax import cells, figures, layers, tasks
+    from rnnjax import cells, figures, interop, layers, tasks
     from rnnjax.config import InputError
     from rnnjax.experiment import Experiment, RecordConfig, load, own, presets
     from rnnjax.generate import SampleConfig, generate
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from rnnjax.train import TrainConfig
     from rnnjax.unroll import Embedded, Unrolled, unroll
 
-_MODULES = ("cells", "figures", "layers", "tasks")
+_MODULES = ("cells", "figures", "interop", "layers", "tasks")
 _HOMES = {
     "InputError": "config",
     "Experiment": "experiment",
@@ -84,6 +84,7 @@ __all__ = [
     "clamp",
     "figures",
     "generate",
+    "interop",
     "layers",
     "load",
     "open",

@@ -326,7 +326,7 @@ def _checkpoint(known: argparse.Namespace) -> Any:
 def _add_export(parser: argparse.ArgumentParser) -> None:
     """write trained weights for another library"""
     parser.add_argument("run", help="the run's folder")
-    parser.add_argument("--to", required=True, metavar="LIBRARY", help="torch, keras, flax, onnx or npz")
+    parser.add_argument("--to", required=True, metavar="LIBRARY", help="torch, keras, flax, linen, onnx or npz")
     parser.add_argument("--out", help="what the files are called (default: in the run's folder, export/NAME)")
     parser.add_argument("--checkpoint", default="latest", help="latest, best, or a step (default: latest)")
     _add_code(parser)

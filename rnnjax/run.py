@@ -169,7 +169,7 @@ class Run:
         """Writes the trained weights for another library; gives the files.
 
         Args:
-          target: `torch`, `keras`, `flax`, `onnx` or `npz`.
+          target: `torch`, `keras`, `flax`, `linen`, `onnx` or `npz`.
           path: what the files are called; in the run's folder `export` if None.
           checkpoint: `latest`, `best`, or a step.
         """

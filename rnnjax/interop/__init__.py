@@ -7,11 +7,15 @@ refuses with an `InputError`. `export` writes files of them, and `load` reads su
     rx.interop.export(run.model(), "torch", "shakespeare")      # shakespeare.pt, shakespeare.torch.json
     model = rx.interop.load(model, "torch", "shakespeare.pt")
 
+Models are `SequenceModel`, and `EncoderDecoder` whose decoder reads the context again at every step; layers alone go
+too. Weights are those of evaluation: dropout is left to the other side. The symbol past the last one, which stands for
+none here, is an error elsewhere.
+
 ==================  ==========  =============  =========================  ============  ================
 ours                PyTorch     Keras          Flax (nnx, linen)          ONNX          npz
 ==================  ==========  =============  =========================  ============  ================
 Elman               RNN         SimpleRNN      SimpleCell                 RNN           every model
-LSTM                LSTM        LSTM           LSTMCell, OptimizedLSTM..  LSTM
+LSTM                LSTM        LSTM           (Optimized)LSTMCell        LSTM
 ProjectedLSTM       LSTM
 PeepholeLSTM                                                              LSTM
 GRU                 GRU         GRU            GRUCell (nnx: see flax)    GRU

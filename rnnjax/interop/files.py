@@ -104,10 +104,10 @@ def load(model: Model, source: str, path: str | Path) -> Model:
 
 
 def _write_torch(model: nnx.Module) -> dict[str, bytes]:
+    state, about, buffer = to_torch(model), torch_modules(model), io.BytesIO()
     torch = library("torch", "PyTorch")
-    state, buffer = {name: torch.from_numpy(value) for name, value in to_torch(model).items()}, io.BytesIO()
-    torch.save(state, buffer)
-    return {".pt": buffer.getvalue(), ".torch.json": _json(torch_modules(model))}
+    torch.save({name: torch.from_numpy(value) for name, value in state.items()}, buffer)
+    return {".pt": buffer.getvalue(), ".torch.json": _json(about)}
 
 
 def _read_torch(data: bytes) -> Any:
@@ -115,12 +115,13 @@ def _read_torch(data: bytes) -> Any:
 
 
 def _write_keras(model: nnx.Module) -> dict[str, bytes]:
-    return {".weights.h5": write_h5(model), ".keras.json": _json(keras_config(model))}
+    about = keras_config(model)
+    return {".weights.h5": write_h5(model), ".keras.json": _json(about)}
 
 
 def _write_flax(model: nnx.Module, form: str, name: str) -> dict[str, bytes]:
-    tree = serialization.msgpack_serialize(to_flax(model, form))
-    return {".msgpack": tree, f".{name}.json": _json({"form": form, **flax_modules(model)})}
+    about = {"form": form, **flax_modules(model)}
+    return {f".{name}.msgpack": serialization.msgpack_serialize(to_flax(model, form)), f".{name}.json": _json(about)}
 
 
 def _write_onnx(model: nnx.Module) -> dict[str, bytes]:
@@ -146,22 +147,21 @@ def _json(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, indent=2).encode() + b"\n"
 
 
-_tree = serialization.msgpack_restore
 TARGETS: dict[str, Target] = {
     "torch": Target("a .pt state dict, its modules as JSON", ".pt", _write_torch, _read_torch, from_torch),
     "keras": Target("a .weights.h5 file, its Sequential as JSON", ".weights.h5", _write_keras, read_h5, from_h5),
     "flax": Target(
-        "a .msgpack tree for nnx, its cells as JSON",
-        ".msgpack",
+        "a .flax.msgpack tree for nnx, its cells as JSON",
+        ".flax.msgpack",
         partial(_write_flax, form="nnx", name="flax"),
-        _tree,
+        serialization.msgpack_restore,
         from_flax,
     ),
     "linen": Target(
-        "a .msgpack tree for linen, its cells as JSON",
-        ".msgpack",
+        "a .linen.msgpack tree for linen, its cells as JSON",
+        ".linen.msgpack",
         partial(_write_flax, form="linen", name="linen"),
-        _tree,
+        serialization.msgpack_restore,
         from_flax,
     ),
     "onnx": Target("an .onnx graph", ".onnx", _write_onnx, _read_onnx, from_onnx),

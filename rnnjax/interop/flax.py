@@ -9,7 +9,7 @@ candidate's is zero. Flax's cells have a bias always: of a model without, it is 
 The three forms of a tree are ``nnx``, ``nnx_unpacked`` (`nnx.LSTMCell`) and ``linen``. A layer's branch is the state of
 `RNN(cell)` or `Bidirectional(RNN(cell), RNN(cell))`, so that it can be handed over whole::
 
-    tree = flax.serialization.msgpack_restore(open("model.msgpack", "rb").read())
+    tree = flax.serialization.msgpack_restore(open("model.flax.msgpack", "rb").read())
     nnx.update(nnx.RNN(nnx.OptimizedLSTMCell(3, 4, rngs=nnx.Rngs(0))), tree["layers"]["0"])
     nn.RNN(nn.OptimizedLSTMCell(4)).apply({"params": tree["layers"]["0"]}, inputs)    # of a tree for linen
 

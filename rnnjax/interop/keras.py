@@ -127,8 +127,8 @@ def keras_config(model: nnx.Module) -> dict[str, Any]:
 
 def write_h5(model: nnx.Module) -> bytes:
     """A `.weights.h5` file of the model that `keras_config` describes."""
-    h5py = library("h5py", "Keras")
     weights, buffer = to_keras(model), io.BytesIO()
+    h5py = library("h5py", "Keras")
     with h5py.File(buffer, "w") as file:
         for name, paths in _paths(model).items():
             for path, value in zip(paths, weights[name], strict=True):

@@ -30,8 +30,8 @@ def to_onnx(model: nnx.Module, *, state: bool = False) -> Any:
     Raises:
       InputError: something that ONNX's nodes do not compute, or onnx is not installed.
     """
-    onnx = library("onnx", "ONNX")
     found = onnx_parts(model)
+    onnx = library("onnx", "ONNX")
     graph = _Graph(onnx, found, state)
     values = graph.read()
     for k, section in enumerate(found.sections):
