@@ -152,7 +152,7 @@ def _show(known: argparse.Namespace) -> None:
             }
         )
         return
-    _table("data", ["", ""], [(k, f"{v:,}") for k, v in facts.items()])
+    _table("data", ["", ""], [(k, f"{v:,}" if isinstance(v, int | float) else v) for k, v in facts.items()])
     shapes = [(r["layer"], " x ".join(map(str, r["shape"])), f"{r['parameters']:,}") for r in rows]
     _table("layers", ["parameter", "shape", "numbers"], [*shapes, ("total", "", f"{total:,}")])
     _table("memory", ["", "kB"], [(k, f"{v / 1e3:,.0f}") for k, v in needed.items()])

@@ -110,6 +110,8 @@ def heavy_in_core(item: Import) -> bool:
         return False
     if item.origin == "yaml":
         return not (item.room == "config" and item.in_function)
+    if item.origin == "rich":  # a progress bar, where a person waits for a large file
+        return not (item.room == "tasks" and item.in_function)
     if item.origin == "jaxtyping":
         return not (item.type_checking or (item.room == "notation" and item.guarded))
     return True
