@@ -477,9 +477,8 @@ def _check_looking(built: Built) -> None:
     experiment = built.experiment
     if isinstance(built.task, Text):
         for prompt in experiment.sample.prompts:
-            if not prompt:
+            if not len(built.task.vocabulary.encode(prompt)):
                 raise InputError("an empty prompt", "in sample.prompts", "give each prompt at least one symbol")
-            built.task.vocabulary.encode(prompt)
     built.plans(experiment.record.fields or built.trainer.watched)
 
 

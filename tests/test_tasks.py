@@ -16,7 +16,7 @@ from rnnjax.config import InputError
 from rnnjax.experiment import Built, Experiment
 from rnnjax.layers import ModelConfig
 from rnnjax.population import Programs, Rhythm, fit
-from rnnjax.tasks import TASKS, Arrays, ArraysConfig, Batch, Drawn, Task, Text, TextConfig, arrays, choose
+from rnnjax.tasks import Arrays, ArraysConfig, Batch, Drawn, Task, Text, TextConfig, arrays, choose
 from rnnjax.train import TrainConfig, metrics
 
 
@@ -211,7 +211,7 @@ def test_tasks_by_name():
         choose("texts")
     assert "text" in caught.value.fix
     with pytest.raises(InputError, match="your class Mine"):
-        TASKS["own"](name="Mine").build()
+        choose("own")(name="Mine").build()
 
 
 # NumPy and device

