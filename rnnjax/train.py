@@ -333,9 +333,7 @@ class Trainer:
         done = jnp.zeros((), jnp.int32)
         return jax.lax.while_loop(lambda state: state[1] < count, epoch, (member, done))[0]
 
-    def taken(
-        self, use: Callable[[Batch], Any], data: Any, order: Any, index: jax.Array, split: str, size: int
-    ) -> Any:
+    def taken(self, use: Callable[[Batch], Any], data: Any, order: Any, index: jax.Array, split: str, size: int) -> Any:
         """What `use` makes of batch number `index`, whichever of the task's shapes it has."""
         task, shapes = self.task, self.task.shapes(split)
         if shapes == 1:

@@ -214,8 +214,9 @@ def test_numbers_out_of_range(settings):
         generate(model(), PROMPTS, jax.random.key(0), **{"length": 3, **settings})
 
 
-@pytest.mark.parametrize("symbol", [-1, VOCAB])
+@pytest.mark.parametrize("symbol", [-1, VOCAB + 1])
 def test_symbols_that_the_model_does_not_have(symbol):
     with pytest.raises(InputError, match="symbol"):
         generate(model(), prompts([1], [0, symbol]), jax.random.key(0), length=3)
-    assert jnp.isfinite(generate(model(), prompts([VOCAB - 1]), jax.random.key(0), length=8).log_probability).all()
+    for known in (VOCAB - 1, VOCAB):  # the last symbol, and none
+        assert jnp.isfinite(generate(model(), prompts([known]), jax.random.key(0), length=8).log_probability).all()

@@ -287,8 +287,5 @@ def test_what_an_activity_penalty_is_a_mean_over(read, semantics):
     objective, _ = trainer.objective(member.params, member, None, batch, jax.random.key(0), total)
     penalty = float(objective) - float(jnp.mean(losses(trainer.task, prediction.outputs, batch)[0]))
     size = np.abs(np.asarray(prediction.hidden)).sum(axis=-1)
-    if semantics == "keras":  # summed over what the layer returns, and divided by the rows alone
-        expected = (size[:, -1] if read == "last" else size.sum(axis=1)).mean()
-    else:
-        expected = size.mean()
-    assert_allclose(penalty, 0.5 * expected, rtol=1e-4)
+    returned = size[:, -1] if read == "last" else size.sum(axis=1)  # Keras divides by the rows alone
+    assert_allclose(penalty, 0.5 * (returned if semantics == "keras" else size).mean(), rtol=1e-4)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from rnnjax.config import InputError
-from rnnjax.figures.style import COLOURS, INK, MUTED, styled
+from rnnjax.figures.style import COLOURS, INK, key_below, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -239,31 +239,16 @@ def _value_key(
     figure: Figure, axes: Axes, colour_map: Colormap, scale: Normalize, label: str, grid: NDArray[np.float64]
 ) -> None:
     assert scale.vmax is not None
-    bar = figure.colorbar(
+    bar = key_below(
+        figure,
+        axes,
         ScalarMappable(scale, colour_map),
-        ax=axes,
-        location="bottom",
-        shrink=0.35,
-        aspect=24,
-        anchor=(0.0, 1.0),
-        pad=0.02,
+        label,
         extend=_beyond(grid, scale.vmax),
         ticks=np.linspace(-scale.vmax, scale.vmax, 5),
         format="{x:g}",
     )
-    bar.outline.set(edgecolor=EDGE, linewidth=0.6)  # pyright: ignore[reportCallIssue]
-    bar.ax.tick_params(length=0, labelsize=8)
-    bar.ax.annotate(
-        label,
-        (1, 0.5),
-        xycoords="axes fraction",
-        xytext=(12, 0),
-        textcoords="offset points",
-        va="center",
-        color=MUTED,
-        fontsize=9,
-        parse_math=False,
-    )
+    bar.outline.set(edgecolor=EDGE, linewidth=0.6)
 
 
 def _beyond(grid: NDArray[np.float64], bound: float) -> str:

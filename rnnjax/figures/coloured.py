@@ -25,6 +25,7 @@ SIZE = 7.0  # points, of the texts
 WIDEST = 10.8  # inches, of a page
 LETTER, LINE = 0.602 * SIZE, 1.5 * SIZE  # points, of a symbol of DejaVu Sans Mono and of a line
 GAP, BETWEEN = 2, 4  # letters between texts, and between panels
+COLUMNS = (4, 5, 6)  # of texts in a panel: it is to be a block
 BOX = 4  # letters of a box of the key
 KEY = 3  # lines of the key, what it says and the space below
 
@@ -44,7 +45,6 @@ def coloured(
     key: Sequence[str],
     limits: tuple[float, float] = (0.0, 1.0),
     colours: Colormap = BLUE_RED,
-    columns: int = 5,
 ) -> Figure:
     """Draw the same texts in every panel, their symbols on colours that tell a number; above all, the key of the scale.
 
@@ -57,7 +57,6 @@ def coloured(
         key: what the key says of each colour, from low to high; their number is the number of colours.
         limits: the lowest and highest number on the scale; numbers beyond get the colour of the end.
         colours: from low to high.
-        columns: of texts in a panel.
 
     Raises:
         InputError: no panel or text, or values, titles, key or limits that do not fit.
@@ -73,14 +72,12 @@ def coloured(
         )
     if not key or not limits[0] < limits[1]:
         raise InputError(f"limits {limits} and {len(key)} names of colours", where, "let limits rise, name each colour")
-    rows = -(-len(texts) // columns)
-    columns = -(-len(texts) // rows)
+    headings = [title.split("\n") for title in titles]
+    head, longest = max(map(len, headings)), max(len(line) for lines in headings for line in lines)
+    rows, panel, across = _layout(len(texts), width, len(titles), head, longest)
+    height = rows + head + 1
     lefts, tops = np.divmod(np.arange(len(texts)), rows)
     lefts = lefts * (width + GAP)
-    panel = columns * (width + GAP) - GAP + BETWEEN
-    across = int(np.clip((WIDEST * 72 / LETTER + BETWEEN) // panel, 1, len(titles)))
-    head = 1 + max(title.count("\n") for title in titles)
-    height = rows + head + 1
     wide = max(across * panel - BETWEEN, BOX * len(key))
     canvas = np.zeros((KEY - 1 + -(-len(titles) // across) * height, wide, 4), np.uint8)
     canvas[0, : BOX * len(key)] = np.repeat(_shades(colours, len(key)), BOX, axis=0)
@@ -113,6 +110,18 @@ def coloured(
         lines = [text.rjust(width) for text in texts]
         _write(axes, lines, np.stack([lefts, tops], axis=1), np.asarray(corners))
     return figure
+
+
+def _layout(texts: int, width: int, panels: int, head: int, longest: int) -> tuple[int, int, int]:
+    """Lines of texts in a panel, letters from one panel to the next, and panels side by side: the shortest page on
+    which titles of `head` lines, the longest of so many letters, stand apart."""
+    found = []
+    for columns in COLUMNS:
+        rows = -(-texts // columns)
+        panel = max(-(-texts // rows) * (width + GAP) - GAP, longest) + BETWEEN
+        across = int(np.clip((WIDEST * 72 / LETTER + BETWEEN) // panel, 1, panels))
+        found.append((-(-panels // across) * (rows + head + 1), rows, panel, across))
+    return min(found)[1:]
 
 
 def _shades(colours: Colormap, count: int) -> NDArray[np.uint8]:

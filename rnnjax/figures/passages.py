@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from rnnjax.config import InputError
-from rnnjax.figures.style import COLOURS, INK, MUTED, styled
+from rnnjax.figures.style import COLOURS, INK, MUTED, key_below, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,29 +53,9 @@ def surprise(
     with styled():
         figure, axes, _ = _page(symbols, shades, columns)
         over = np.any(grid[np.isfinite(grid)] > bound)
-        bar = figure.colorbar(
-            ScalarMappable(scale, colour_map),
-            ax=axes,
-            location="bottom",
-            shrink=0.35,
-            aspect=24,
-            anchor=(0.0, 1.0),
-            pad=0.02,
-            extend="max" if over else "neither",
-        )
-        bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
-        bar.ax.tick_params(length=0, labelsize=8)
-        bar.ax.annotate(
-            label,
-            (1, 0.5),
-            xycoords="axes fraction",
-            xytext=(14, 0),
-            textcoords="offset points",
-            va="center",
-            color=MUTED,
-            fontsize=9,
-            parse_math=False,
-        )
+        extend = "max" if over else "neither"
+        bar = key_below(figure, axes, ScalarMappable(scale, colour_map), label, extend=extend)
+        bar.outline.set_visible(False)
     return figure
 
 

@@ -6,10 +6,14 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
 
 # Okabe and Ito's colours (https://jfly.uni-koeln.de/color), the ones that also hold up on white paper.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#b8860b", "#4d4d4d", "#56b4e9")
@@ -38,6 +42,26 @@ STYLE: dict[Any, Any] = {
     # Without a salt the ids inside an SVG are random, and the same figure would give another text each time.
     "svg.hashsalt": "rnnjax",
 }
+
+
+def key_below(figure: Figure, axes: Axes, colours: ScalarMappable, label: str, **options: Any) -> Any:
+    """A key of colours under `axes`, its label beside it; options are those of `Figure.colorbar`."""
+    bar = figure.colorbar(
+        colours, ax=axes, location="bottom", shrink=0.35, aspect=24, anchor=(0.0, 1.0), pad=0.02, **options
+    )
+    bar.ax.tick_params(length=0, labelsize=8)
+    bar.ax.annotate(
+        label,
+        (1, 0.5),
+        xycoords="axes fraction",
+        xytext=(13, 0),
+        textcoords="offset points",
+        va="center",
+        color=MUTED,
+        fontsize=9,
+        parse_math=False,
+    )
+    return bar
 
 
 def svg(figure: Figure) -> str:

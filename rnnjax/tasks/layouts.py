@@ -117,11 +117,11 @@ def boundaries(lengths: np.ndarray, shapes: int) -> tuple[int, ...]:
 
 
 def pack(lengths: np.ndarray, row: int) -> Layout:
-    """Several sequences in a row of `row` steps, by first-fit decreasing (Johnson 1973).
+    """Several sequences in a row of `row` steps.
 
-    First-fit decreasing fills one row after the other with the longest sequence that still fits. As sequences of one
-    length are alike, a row is a pattern of lengths, which is repeated until one of them runs out: there are about as
-    many patterns as lengths, however many sequences there are.
+    One row after the other takes the longest sequence that is left, and then those that fill it most (minimum bin
+    slack, Fleszar & Hindi 2002). As sequences of one length are alike, a row is a pattern of lengths, which is repeated
+    until one of them runs out: there are about as many patterns as lengths, however many sequences there are.
 
     Args:
       lengths: steps of each sequence, ``[sequences]``.
@@ -136,11 +136,7 @@ def pack(lengths: np.ndarray, row: int) -> Layout:
     nexts = np.cumsum(counts) - counts
     order, sizes = [by_length[:0]], [counts[:0]]
     while counts.any():
-        pattern, space = {}, row
-        for length in np.flatnonzero(counts)[::-1].tolist():
-            if length <= space:
-                pattern[length] = min(space // length, int(counts[length]))
-                space -= pattern[length] * length
+        pattern = _fullest(counts, row)
         times = min(int(counts[length]) // many for length, many in pattern.items())
         rows = [
             by_length[nexts[length] : nexts[length] + times * many].reshape(times, many)
@@ -153,6 +149,30 @@ def pack(lengths: np.ndarray, row: int) -> Layout:
         sizes.append(np.full(times, sum(pattern.values())))
     ends = np.cumsum(np.concatenate(sizes))
     return Layout(np.concatenate(order), ends, (row,), (len(ends),))
+
+
+def _fullest(counts: np.ndarray, row: int) -> dict[int, int]:
+    """How many sequences of each length a row takes: the longest there is, and what fills the rest most, preferably
+    long ones."""
+    lengths = np.flatnonzero(counts).tolist()
+    most = {length: min(int(counts[length]), row // length) for length in lengths}
+    reached = [np.arange(row + 1) == 0]  # the steps that sequences of the shortest 0, 1, 2, ... lengths can fill
+    for length in lengths:
+        steps = reached[-1].copy()
+        for many in range(1, most[length] + 1):
+            steps[many * length :] |= reached[-1][: row + 1 - many * length]
+        reached.append(steps)
+    with_longest = np.zeros(row + 1, bool)
+    for start in range(lengths[-1], lengths[-1] * most[lengths[-1]] + 1, lengths[-1]):
+        with_longest[start:] |= reached[-2][: row + 1 - start]
+    left = int(np.flatnonzero(with_longest)[-1])
+    pattern = {}
+    for length, steps in zip(reversed(lengths), reversed(reached[:-1]), strict=True):
+        many = next(k for k in range(min(most[length], left // length), -1, -1) if steps[left - k * length])
+        if many:
+            pattern[length] = many
+            left -= many * length
+    return pattern
 
 
 def waste(layout: Layout, lengths: np.ndarray) -> float:

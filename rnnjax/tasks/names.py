@@ -229,25 +229,27 @@ class Names(Task):
         """How the names of a split lie in rows."""
         return self._splits[split].layout
 
-    def every_layout(self) -> dict[str, Layout]:
-        """Each layout of the training names."""
-        lengths = self._splits["train"].lengths
-        return {name: layouts.arrange(lengths, name, widths=self._widths, row=self._row) for name in LAYOUTS}
-
     def waste(self) -> dict[str, float]:
         """Share of the steps of training that do not exist, by layout."""
         lengths = self._splits["train"].lengths
-        return {name: layouts.waste(layout, lengths) for name, layout in self.every_layout().items()}
+        return {name: layouts.waste(layout, lengths) for name, layout in self._layouts.items()}
+
+    def layout_table(self) -> Table:
+        """What each layout makes of the training names."""
+        lengths = self._splits["train"].lengths
+        return Table(
+            f"layouts of the {len(lengths):,} names for training, {int(lengths.sum()):,} steps",
+            ("layout", "rows", "steps of a row", "steps", "wasted"),
+            [
+                (name, len(layout.ends), " ".join(map(str, layout.widths)), layout.steps, f"{100 * wasted:.2f} %")
+                for (name, layout), wasted in zip(self._layouts.items(), self.waste().values(), strict=True)
+            ],
+        )
 
     def tables(self) -> list[Table]:
         """The source, the counts, the letters, the layouts, and what counts of letters come to."""
         held = self._splits.values()
         seen = sum(np.bincount(part.tokens[LEAD : part.starts[-1]], minlength=self.inputs) for part in held)
-        lengths = self._splits["train"].lengths
-        laid = [
-            (name, len(layout.ends), " ".join(map(str, layout.widths)), layout.steps, f"{100 * wasted:.2f} %")
-            for (name, layout), wasted in zip(self.every_layout().items(), self.waste().values(), strict=True)
-        ]
         measured = [
             (name, *(f"{value:.4f}" for value in (loss, loss / np.log(2), entropy, entropy / np.log(2))))
             for name, (loss, entropy) in self._measured.items()
@@ -260,11 +262,7 @@ class Names(Task):
                 ("letter", "index", "times"),
                 [(self.vocabulary.show(k), k, int(times)) for k, times in enumerate(np.atleast_1d(seen))],
             ),
-            Table(
-                f"layouts of the {len(lengths):,} names for training, {int(lengths.sum()):,} steps",
-                ("layout", "rows", "steps of a row", "steps", "wasted"),
-                laid,
-            ),
+            self.layout_table(),
             Table(
                 "what a letter costs by counts",
                 ("given", "held out, nats", "bits", "entropy, nats", "bits"),
@@ -309,6 +307,12 @@ class Names(Task):
         ends = taken.starts[layout.ends] + LEAD
         starts = np.concatenate([[LEAD], ends, ends[-1:]]).astype(np.int32)
         return _Split(tokens, starts, taken.lengths.astype(np.int32), layout)
+
+    @property
+    def _layouts(self) -> dict[str, Layout]:
+        """Each layout of the training names."""
+        lengths = self._splits["train"].lengths
+        return {name: layouts.arrange(lengths, name, widths=self._widths, row=self._row) for name in LAYOUTS}
 
     @cached_property
     def _measured(self) -> dict[str, tuple[float, float]]:

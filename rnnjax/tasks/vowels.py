@@ -85,7 +85,10 @@ class VowelsConfig:
         Raises:
           InputError: the package that holds them is not installed.
         """
-        read = {split: read_utterances(packaged("aeon", file, "the Japanese vowels", options="--no-deps")) for split, file in FILES.items()}
+        files = {
+            split: packaged("aeon", file, "the Japanese vowels", options="--no-deps") for split, file in FILES.items()
+        }
+        read = {split: read_utterances(path) for split, path in files.items()}
         return Vowels(
             {split: found for split, (found, _) in read.items()}, {split: found for split, (_, found) in read.items()}
         )
