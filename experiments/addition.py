@@ -2,11 +2,11 @@
 
 The exact form draws 1,000 fresh pairs of 1 to 10 in each of 30 epochs, inside the compiled program.
 
-    rnnjax run addition                the study as it is
-    rnnjax run addition/terms          sums of three numbers, by the study's network
-    rnnjax run addition/subtraction    sums and differences, negative ones too
-    rnnjax run addition/large          numbers up to 999, read in both directions, with attention
-    rnnjax run addition/longer         trained on two and three numbers, asked for four: it does not carry over
+    rnnjax run addition                the study as it is: 99.5 % of answers right (10 seeds: 98.5 to 100 %)
+    rnnjax run addition/terms          sums of three numbers, by the study's network: 100 % right
+    rnnjax run addition/subtraction    sums and differences, negative ones too, by the study's network: 100 % right
+    rnnjax run addition/large          numbers up to 999, read in both directions, with attention: 100 % right
+    rnnjax run addition/longer         trained on two and three numbers (100 % right), asked for four: 46 % right
 """
 
 from rnnjax.experiment import Experiment
@@ -17,7 +17,9 @@ from rnnjax.train import TrainConfig
 EXPERIMENT = Experiment(
     task=AdditionConfig(),
     model=ModelConfig(cell="lstm", units=100, decoder="repeat", decoder_units=50),
-    train=TrainConfig(epochs=30, batch=10, learning_rate=1e-3, epsilon=1e-7, log_every=50, checkpoint_every="10epochs"),
+    train=TrainConfig(
+        epochs=30, batch=10, learning_rate=1e-3, semantics="keras", log_every=50, checkpoint_every="10epochs"
+    ),
 )
 
 FASTER = {  # what harder sums are trained with

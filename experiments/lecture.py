@@ -25,7 +25,7 @@ and their feed-forward twins: means of five seeds; the others: seed 0.
 import dataclasses
 from typing import Literal
 
-from rnnjax.experiment import Experiment, RecordConfig
+from rnnjax.experiment import Experiment
 from rnnjax.layers import ModelConfig
 from rnnjax.tasks.algorithmic import ParityConfig, RecallConfig, ReverseConfig
 from rnnjax.tasks.digits import CaptionsConfig, DigitsConfig
@@ -62,7 +62,6 @@ def reverse(decoder: Literal["repeat", "feedback", "attention"]) -> Experiment:
         task=ReverseConfig(length=8, letters=26, epoch_steps=500),
         model=ModelConfig(cell="gru", units=64, decoder=decoder),
         train=TrainConfig(epochs=6, batch=64, learning_rate=5e-3, schedule="cosine", clip_norm=1.0),
-        record=RecordConfig(fields=("encoder.0.h",)),
     )
 
 

@@ -116,7 +116,8 @@ class Built:
         def predict(seed, key):
             member, batch = self.trainer.member(seed), self.task.batch(key, self.experiment.train.batch)
             model = self.trainer.model(member.params, member.fixed)
-            return model.unroll(batch.inputs, lengths=batch.lengths, mask=batch.mask, record=record)
+            answers = {"answers": batch.targets} if model.read == "answer" else {}
+            return model.unroll(batch.inputs, lengths=batch.lengths, mask=batch.mask, record=record, **answers)
 
         found = jax.eval_shape(predict, 0, jax.random.key(0)).plan
         return [

@@ -198,7 +198,10 @@ class Run:
             inputs = jnp.asarray(_text_task(task).vocabulary.encode(passage)[None])
             batch = Batch(inputs, inputs)
         read = {"lengths": batch.lengths, "mask": batch.mask, "reset": batch.reset}
-        found = self.model(checkpoint).unroll(batch.inputs, record=tuple(fields), **read).recorded
+        model = self.model(checkpoint)
+        if task.read == "answer":
+            read["answers"] = model.write(batch.inputs, **read)  # fed back, they are what it does by itself
+        found = model.unroll(batch.inputs, record=tuple(fields), **read).recorded
         exist = np.asarray(batch.existing()[0])
         symbols = [task.symbol(int(k)) for k in np.asarray(batch.inputs[0])] if task.symbols else []
 

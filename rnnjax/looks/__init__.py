@@ -11,7 +11,7 @@ __all__ = ["LOOKS", "Sight", "Subject", "look"]
 LOOKS = {
     "Addition": "addition",
     "Autoregressive": "series",
-    "Captions": "answers",
+    "Captions": "digits",
     "Dates": "answers",
     "Digits": "digits",
     "LetterWords": "letter_words",
