@@ -1,4 +1,4 @@
-"""What do the studies come to, beside their baselines? Mean and spread over seeds, all seeds in one program."""
+"""What do the studies come to, beside their baselines? Mean and spread over seeds, compiled once for all of them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SEEDS = {
         5,
     ),
 }
-SIDE_BY_SIDE = 32  # units up to which members run side by side in every operation, and one after the other beyond
+SIDE_BY_SIDE = 32  # units up to which seeds run side by side in every operation, and one after the other beyond
 
 
 def run(*, quick: bool = False) -> Iterator[dict[str, Any]]:
@@ -52,19 +52,14 @@ def measure(name: str, seeds: int) -> dict[str, Any]:
     built = load(name).built
     units = built.experiment.model.units
     widest = units if isinstance(units, int) else max(units)
-    programs = Programs(built.trainer, "vmap" if widest <= SIDE_BY_SIDE else "map")
-    members, validation = programs.member(np.arange(seeds)), None
-    for progress in fit(programs, members, Rhythm(built.trainer)):
-        members, validation = progress.member, progress.validation or validation
+    trained = _side_by_side(built, seeds) if widest <= SIDE_BY_SIDE else _in_turn(built, seeds)
     seconds = time.perf_counter() - began
-    found = [
-        _numbers(built, _one(members, k), None if validation is None else _one(validation, k)) for k in range(seeds)
-    ]
+    found = [_numbers(built, member, validation) for member, validation in trained]
     return {
         "question": "studies",
         "experiment": name,
         "seeds": seeds,
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(_one(members, 0).params)),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(trained[0][0].params)),
         "seconds": seconds,
         "numbers": {
             key: {"mean": float(np.mean(values)), "least": float(np.min(values)), "greatest": float(np.max(values))}
@@ -74,8 +69,24 @@ def measure(name: str, seeds: int) -> dict[str, Any]:
     }
 
 
-def _one(members: Any, k: int) -> Any:
-    return jax.tree.map(lambda values: values[k], members)
+def _side_by_side(built: Built, seeds: int) -> list[tuple[Any, Any]]:
+    """Every seed's member and its last validation, trained as one population."""
+    programs = Programs(built.trainer, "vmap")
+    members, validation = _trained(programs, programs.member(np.arange(seeds)))
+    return [jax.tree.map(lambda values, k=k: values[k], (members, validation)) for k in range(seeds)]
+
+
+def _in_turn(built: Built, seeds: int) -> list[tuple[Any, Any]]:
+    """The same, one after the other by one program."""
+    programs = Programs(built.trainer)
+    return [_trained(programs, programs.member(seed)) for seed in range(seeds)]
+
+
+def _trained(programs: Programs, member: Any) -> tuple[Any, Any]:
+    validation = None
+    for progress in fit(programs, member, Rhythm(programs.trainer)):
+        member, validation = progress.member, progress.validation or validation
+    return member, validation
 
 
 def _numbers(built: Built, member: Any, validation: Any) -> dict[str, float]:

@@ -70,7 +70,7 @@ def copy(finished, tmp_path):
 @pytest.fixture
 def unreported(monkeypatch):
     """Runs without sample and page, where those are not what is tested."""
-    monkeypatch.setattr(STORY.Run, "report", lambda self: self.path)
+    monkeypatch.setattr(STORY.Run, "report", lambda self, **_: self.path)
 
 
 # -- what a run leaves
@@ -313,7 +313,7 @@ def uninterrupted(tmp_path_factory, text):
     def get(story):
         if story not in made:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(STORY.Run, "report", lambda self: self.path)
+                patch.setattr(STORY.Run, "report", lambda self, **_: self.path)
                 made[story] = run(small(text, **STORIES[story]), tmp_path_factory.mktemp(story), "whole")
         return made[story]
 
