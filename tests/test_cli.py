@@ -375,7 +375,7 @@ def test_a_signal_is_an_exit_code_and_a_message(place, capsys):
 
 
 def test_a_signal_while_the_report_is_written_takes_nothing_back(place, capsys, monkeypatch):
-    def pressed(self):
+    def pressed(self, **_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(STORY.Run, "report", pressed)

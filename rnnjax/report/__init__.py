@@ -229,7 +229,7 @@ def _figure(title: str, caption: str, figure: Figure) -> str:
     source = base64.b64encode(figures.svg(figure).encode()).decode()
     width, height = (round(96 * inches) for inches in figure.get_size_inches())
     alt = _text(f"{title}. {caption}")
-    wide = ' class="wide"' if width > 2 * height and width > 800 else ""
+    wide = ' class="wide"' if width > 800 else ""
     return (
         f'<figure{wide}><div class="paper" tabindex="0" role="region" aria-label="{_text(title)}">'
         f'<img src="data:image/svg+xml;base64,{source}" alt="{alt}" width="{width}" height="{height}">'
