@@ -3,9 +3,9 @@
 The study as it is, beside it 20,000 words that are held out. Losses are compared with that of the source's true
 probabilities on the same targets, the activity penalty left out.
 
-    rnnjax run letter_words          50 epochs of 1,833 steps: held-out loss 3.1 % above the source's own
+    rnnjax run letter_words          31 s on two cores, 50 epochs: held-out loss 3.1 % above the source's own
     rnnjax run letter_words/lstm     LSTM 16 on streams, 4 epochs: 0.12 % above it, on 1,099,200 held-out targets
-    rnnjax run letter_words/quick    10 epochs at five times the rate: 3.9 % above it
+    rnnjax run letter_words/quick    14 s, 10 epochs at five times the rate: 3.9 % above it
 """
 
 from rnnjax.experiment import Experiment
