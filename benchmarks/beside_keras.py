@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
@@ -24,8 +25,7 @@ def run(*, quick: bool = False) -> Iterator[dict[str, Any]]:
         yield {"question": "keras", "skipped": "keras or tensorflow is not installed"}
         return
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    import keras
-
+    keras: Any = importlib.import_module("keras")
     keras.utils.set_random_seed(0)
     for name in STUDIES:
         found = paired({"rnnjax": _ours(name), "keras": _theirs(name)}, rounds=1 if quick else 3)
@@ -60,8 +60,8 @@ def _ours(name: str) -> Callable[[], Any]:
 
 def _theirs(name: str) -> Callable[[], Any]:
     """The same epoch by Keras's `fit`."""
-    import keras
-    from keras import layers
+    keras: Any = importlib.import_module("keras")
+    layers = keras.layers
 
     task, train = load(name).built.task, load(name).train
     rows = task.steps("train", train.batch) * train.batch

@@ -456,12 +456,15 @@ class EncoderDecoder(nnx.Module):
         self.embedding, self.encoder = embedding, encoder
         self.decoder: Any = decoder
         self.answer_steps, self.input_dropout = answer_steps, _fixed(input_dropout)
-        free, init = isinstance(decoder, FeedBack), INITIALIZERS["glorot_uniform"]
-        if not free and (outputs is None or rngs is None):
-            raise InputError("a readout of no width", "in EncoderDecoder", "give outputs= and rngs=")
-        dtype = None if free else _param_dtype(decoder)
-        attended = Attention(decoder.width, encoder.width, param_dtype=dtype, rngs=rngs) if attention else None
-        readout = None if free else nnx.Linear(decoder.width, outputs, kernel_init=init, param_dtype=dtype, rngs=rngs)
+        attended: Attention | None = None
+        readout: nnx.Linear | None = None
+        if not isinstance(decoder, FeedBack):
+            if outputs is None or rngs is None:
+                raise InputError("a readout of no width", "in EncoderDecoder", "give outputs= and rngs=")
+            init, dtype = INITIALIZERS["glorot_uniform"], _param_dtype(decoder)
+            if attention:
+                attended = Attention(decoder.width, encoder.width, param_dtype=dtype, rngs=rngs)
+            readout = nnx.Linear(decoder.width, outputs, kernel_init=init, param_dtype=dtype, rngs=rngs)
         self.attention: Any = attended
         self.readout: Any = readout
 

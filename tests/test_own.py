@@ -61,12 +61,12 @@ def here(tmp_path, monkeypatch):
     """A folder with code of a user's own, in which the commands are given."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(MINE)
-    tables = (rx.cells.CELLS, rx.tasks.TASKS)
-    before = [dict(table) for table in tables]
+    cells, tasks = dict(rx.cells.CELLS), dict(rx.tasks.TASKS)
     yield tmp_path
-    for table, held in zip(tables, before, strict=True):
-        table.clear()
-        table.update(held)
+    rx.cells.CELLS.clear()
+    rx.cells.CELLS.update(cells)
+    rx.tasks.TASKS.clear()
+    rx.tasks.TASKS.update(tasks)
 
 
 def said(capsys, *arguments: str) -> tuple[int, str, str]:
