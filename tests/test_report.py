@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from rnnjax import figures
+from rnnjax.looks import Sight
 from rnnjax.report import Report, page
+from rnnjax.tasks import Table
 
 VOID = {"meta", "link", "img", "br", "input"}
 NASTY = "</script><b>\"quoted\" & 'so' <!-- \u2028\u2029 \x00\x1b[31m ${title} $style"
@@ -223,3 +225,23 @@ def test_in_a_browser(tmp_path):
     ]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     assert "<title>dark light #samples&amp;theme=light samples 1 true 4</title>" in dom
+
+
+def test_findings_are_shown_in_their_order_and_escaped():
+    sights = [
+        Sight(
+            "Losses",
+            "Nats a <symbol>.",
+            table=Table("losses", ("of", "loss"), [("held out & more", 0.25), ("all", 1.0)]),
+        ),
+        Sight("Drawn", text="a  <b>\n  c"),
+        Sight("A picture", "Of nothing.", figure=figures.curves({"loss": ([1, 2], [3.0, 2.0])})),
+    ]
+    found = page(Report("x", sights=sights))
+    section = found[found.index('<section id="findings"') :]
+    places = [
+        section.index(text) for text in ("Losses", "held out &amp; more", "0.25", "Drawn", "a  &lt;b&gt;", "A picture")
+    ]
+    assert places == sorted(places)
+    assert "<symbol>" not in found and "Nats a &lt;symbol&gt;." in found
+    assert 'id="findings"' not in page(Report("x"))

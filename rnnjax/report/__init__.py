@@ -251,8 +251,9 @@ def _sight(number: int, sight: Sight) -> str:
         heads = [_text(head) for head in sight.table.heads]
         parts.append(_table(heads, rows, right=numbers))
     if sight.text:
+        text = _text(sight.text)
         parts.append(
-            f'<div class="writing" tabindex="0" role="region" aria-label="finding {number}">{_text(sight.text)}</div>'
+            f'<div class="writing exact" tabindex="0" role="region" aria-label="finding {number}">{text}</div>'
         )
     return "".join(parts)
 
