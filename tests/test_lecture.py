@@ -372,7 +372,7 @@ def test_the_study_s_own_network_has_21_parameters():
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("parity", 2 * 8 + 8 * 8 + 8 + 8 * 2 + 2), ("parity_mlp", 2 * 10 * 128 + 128 + 128 * 2 + 2)],
+    [("parity", 2 * 16 + 16 * 16 + 16 + 16 * 2 + 2), ("parity_mlp", 2 * 10 * 128 + 128 + 128 * 2 + 2)],
 )
 def test_parameters_of_parity(name: str, count: int):
     assert sum(row["parameters"] for row in load(f"lecture/{name}").built.layers()) == count
