@@ -36,7 +36,8 @@ class Echo(Drawn):
 
 
 def writer(decoder: str, **options: Any) -> Any:
-    config = ModelConfig(**{"cell": "gru", "units": 4, "decoder": decoder, "decoder_units": 3, **options})  # type: ignore
+    values: dict[str, Any] = {"cell": "gru", "units": 4, "decoder": decoder, "decoder_units": 3, **options}
+    config = ModelConfig(**values)
     return config.build(VOCAB, VOCAB, read="answer", symbols=True, length=6, answer_steps=ANSWERS, rngs=nnx.Rngs(0))
 
 
