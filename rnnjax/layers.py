@@ -530,7 +530,7 @@ class EncoderDecoder(nnx.Module):
         if self.attention is None:
             outputs, written = self._write(repeated, answers, names, edits, write_key)
         else:
-            valid = _existing(inputs.shape[:2], lengths, mask)
+            valid = existing(inputs.shape[:2], lengths, mask)
             if answers is None:
                 if names or edits:
                     raise InputError(
@@ -683,7 +683,7 @@ class FeedForward(nnx.Module):
             values = values.table[values.tokens]
         elif jnp.issubdtype(values.dtype, jnp.integer):
             values = jax.nn.one_hot(values, self.input)
-        values = jnp.where(_existing(inputs.shape[:2], lengths, mask)[..., None], values, 0)
+        values = jnp.where(existing(inputs.shape[:2], lengths, mask)[..., None], values, 0)
         if self.read == "last":
             if values.shape[1] != self.length:
                 raise InputError(
@@ -727,7 +727,7 @@ def _read(
     return values * dropout_mask(drop_key, rate, (values.shape[0], 1, values.shape[-1]), values.dtype)
 
 
-def _existing(shape: tuple[int, ...], lengths: jax.Array | None, mask: jax.Array | None) -> jax.Array:
+def existing(shape: tuple[int, ...], lengths: jax.Array | None, mask: jax.Array | None) -> jax.Array:
     """Which steps exist, ``[batch, time]``."""
     steps = jnp.ones(shape, bool) if mask is None else mask
     return steps if lengths is None else steps & (jnp.arange(shape[1])[None] < jnp.asarray(lengths)[:, None])

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from rnnjax.layers import existing
+
 
 class Table(NamedTuple):
     """Something to be printed: a title, the heads of its columns, and its rows of printable cells."""
@@ -73,8 +75,7 @@ class Batch:
 
     def existing(self) -> jax.Array:
         """Which steps exist, ``[batch, time]``."""
-        steps = jnp.ones(self.inputs.shape[:2], bool) if self.mask is None else self.mask
-        return steps if self.lengths is None else steps & (jnp.arange(steps.shape[1])[None] < self.lengths[:, None])
+        return existing(self.inputs.shape[:2], self.lengths, self.mask)
 
 
 def printable(symbol: str) -> str:
