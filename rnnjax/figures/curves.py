@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from rnnjax.config import InputError
-from rnnjax.figures.style import COLOURS, INK, LINES, MUTED, RULE, styled
+from rnnjax.figures.parts import symbols_below
+from rnnjax.figures.style import COLOURS, LINES, MUTED, RULE, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -118,8 +119,7 @@ def heatmap(
             axes.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         else:
             axes.set_yticks(range(units), [str(number) for number in numbers], fontsize=6)
-        if symbols is None or not _label_columns(axes, symbols, column=(width - 1.6) * 72 / time):
-            axes.xaxis.set_major_locator(MaxNLocator(nbins=12, integer=True))
+        symbols_below(axes, symbols, float(width - 1.6) / time)
         bar = figure.colorbar(image, ax=axes, label=label, extend=_beyond(grid, bound), aspect=28, pad=0.012)
         bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     return figure
@@ -229,24 +229,3 @@ def _check_heatmap(grid: NDArray[np.float64], symbols: Sequence[str] | None, lim
 def _beyond(grid: NDArray[np.float64], bound: float) -> str:
     finite = grid[np.isfinite(grid)]
     return ("neither", "min", "max", "both")[int(np.any(finite < -bound)) + 2 * int(np.any(finite > bound))]
-
-
-def _label_columns(axes: Axes, symbols: Sequence[str], *, column: float) -> bool:
-    """Write the symbols under columns of `column` points, level or upright; False where neither fits."""
-    size = min(9.0, column * 1.25)
-    longest = max(len(symbol) for symbol in symbols)
-    level = longest * 0.6 * size <= column
-    size = size if level else min(9.0, column / 1.15)
-    if size < 5.5:
-        return False
-    axes.set_xticks(
-        range(len(symbols)),
-        list(symbols),
-        family="monospace",
-        fontsize=size,
-        color=INK,
-        rotation=0 if level else 90,
-        parse_math=False,
-    )
-    axes.tick_params(axis="x", length=0, pad=2)
-    return True

@@ -1,25 +1,30 @@
 """One self-contained HTML page that shows a run: what it reached, how, what it wrote and what it was.
 
 `page` puts a `Report` into `template.html` with `style.css` and `script.js`, all beside this file. The page
-loads nothing, reads without its script, prints, and carries its numbers as JSON in `<script id="run">`.
+loads nothing, reads without its script, prints, and carries its numbers as JSON in `<script id="run">`. What is
+explored in it is made ready by `explorer.py`.
 """
 
 from __future__ import annotations
 
 import base64
-import html
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from numbers import Real
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from rnnjax.report import explorer
+from rnnjax.report.explorer import Exploration, FilmOf, Layer, Note
+from rnnjax.report.safe import as_json, as_text, beside, plain
+
 if TYPE_CHECKING:
     from rnnjax.figures import Figure
     from rnnjax.looks import Sight
+
+__all__ = ["Exploration", "FilmOf", "Layer", "Note", "Report", "page"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class Report:
         samples: `prompt`, `temperature` and `text`, the text without the prompt.
         figures: title, caption and figure; those that hold an image (heat maps) stand apart from the curves.
         sights: what was looked at: figures, tables and texts, in their order.
+        explorations: the courses that the page explores: of one run, or of two to be compared.
     """
 
     name: str
@@ -52,6 +58,7 @@ class Report:
     samples: Sequence[Mapping[str, Any]] = ()
     figures: Sequence[tuple[str, str, Figure]] = ()
     sights: Sequence[Sight] = ()
+    explorations: Sequence[Exploration] = ()
 
 
 def page(content: Report) -> str:
@@ -63,6 +70,7 @@ def page(content: Report) -> str:
     images = [entry for entry in content.figures if _holds_image(entry[2])]
     lines = [entry for entry in content.figures if not _holds_image(entry[2])]
     sections = [
+        ("explore", "Explore", explorer.section(content.explorations)),
         ("curves", "Learning curves", _figures(lines)),
         ("samples", "Samples", _samples(content.samples)),
         ("findings", "Findings", _sights(content.sights)),
@@ -74,8 +82,8 @@ def page(content: Report) -> str:
         ("environment", "Environment", _settings(content.environment, "environment")),
     ]
     shown = [section for section in sections if section[2]]
-    return Template(_beside("template.html")).substitute(
-        title=_text(content.name),
+    return Template(beside("template.html")).substitute(
+        title=as_text(content.name),
         status=_status(content.status),
         command=_command(content.command),
         headline=_headline(content.summary),
@@ -85,7 +93,7 @@ def page(content: Report) -> str:
             f'<h2 id="{key}-title">{title}</h2>\n{body}\n</section>'
             for key, title, body in shown
         ),
-        data=_json(
+        data=as_json(
             {
                 "name": content.name,
                 "command": content.command,
@@ -95,41 +103,10 @@ def page(content: Report) -> str:
                 "environment": content.environment,
             }
         ),
-        style=_beside("style.css"),
-        script=_beside("script.js"),
+        style=beside("style.css") + explorer.style(content.explorations),
+        script=beside("script.js"),
+        explorer=explorer.scripts(content.explorations),
     )
-
-
-def _beside(name: str) -> str:
-    return resources.files(__name__).joinpath(name).read_text(encoding="utf-8")
-
-
-# HTML has no way to write most control characters, and a model that samples bytes does write them.
-_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {127: 0x2421}
-
-
-def _text(value: object) -> str:
-    return html.escape(str(value).translate(_PICTURES).encode("utf-8", "replace").decode("utf-8"))
-
-
-def _json(tree: object) -> str:
-    text = json.dumps(_plain(tree), allow_nan=False)
-    for symbol in "<>&":
-        text = text.replace(symbol, f"\\u{ord(symbol):04x}")
-    return text
-
-
-def _plain(value: Any) -> Any:
-    """The value as JSON can hold it: a number that is not finite becomes a text."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else str(float(value))
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    return _plain(value.tolist()) if hasattr(value, "tolist") else str(value)
 
 
 # ---- the top of the page
@@ -146,11 +123,11 @@ def _status(status: str) -> str:
     if not status:
         return ""
     states = [state for state, words in _STATES.items() if any(word in status.lower() for word in words)]
-    return f'<p class="status {"".join(states[:1])}"><span class="hidden">status: </span>{_text(status)}</p>'
+    return f'<p class="status {"".join(states[:1])}"><span class="hidden">status: </span>{as_text(status)}</p>'
 
 
 def _command(command: str) -> str:
-    return f'<pre class="command" data-copy="command"><code>{_text(command)}</code></pre>' if command else ""
+    return f'<pre class="command" data-copy="command"><code>{as_text(command)}</code></pre>' if command else ""
 
 
 def _headline(summary: Mapping[str, Any]) -> str:
@@ -173,9 +150,9 @@ def _tile(name: str, value: Any, show: Callable[[Any], str], note: str = "") -> 
         return ""
     title = {"seconds": "time"}.get(name, name.replace("_", " "))
     shown = show(value) if math.isfinite(value) else str(float(value))
-    number = f'<dd class="number" title="{_text(value)}">{_text(shown)}</dd>'
-    return f"<div><dt>{_text(title)}</dt>{number}" + (
-        f'<dd class="note">{_text(note)}</dd></div>' if note else "</div>"
+    number = f'<dd class="number" title="{as_text(value)}">{as_text(shown)}</dd>'
+    return f"<div><dt>{as_text(title)}</dt>{number}" + (
+        f'<dd class="note">{as_text(note)}</dd></div>' if note else "</div>"
     )
 
 
@@ -228,12 +205,12 @@ def _figure(title: str, caption: str, figure: Figure) -> str:
     # As an image each SVG keeps its ids to itself; written into the page they would collide.
     source = base64.b64encode(figures.svg(figure).encode()).decode()
     width, height = (round(96 * inches) for inches in figure.get_size_inches())
-    alt = _text(f"{title}. {caption}")
+    alt = as_text(f"{title}. {caption}")
     wide = ' class="wide"' if width > 800 else ""
     return (
-        f'<figure{wide}><div class="paper" tabindex="0" role="region" aria-label="{_text(title)}">'
+        f'<figure{wide}><div class="paper" tabindex="0" role="region" aria-label="{as_text(title)}">'
         f'<img src="data:image/svg+xml;base64,{source}" alt="{alt}" width="{width}" height="{height}">'
-        f"</div><figcaption><strong>{_text(title)}</strong> {_text(caption)}</figcaption></figure>"
+        f"</div><figcaption><strong>{as_text(title)}</strong> {as_text(caption)}</figcaption></figure>"
     )
 
 
@@ -244,14 +221,17 @@ def _sights(sights: Sequence[Sight]) -> str:
 def _sight(number: int, sight: Sight) -> str:
     if sight.figure is not None:
         return f'<div class="figures">{_figure(sight.title, sight.caption, sight.figure)}</div>'
-    parts = [f"<h3>{_text(sight.title)}</h3>", f'<p class="lead">{_text(sight.caption)}</p>' if sight.caption else ""]
+    parts = [
+        f"<h3>{as_text(sight.title)}</h3>",
+        f'<p class="lead">{as_text(sight.caption)}</p>' if sight.caption else "",
+    ]
     if sight.table is not None:
         numbers = [k for k in range(len(sight.table.heads)) if all(_is_number(row[k]) for row in sight.table.rows)]
         rows = [[_cell(cell) for cell in row] for row in sight.table.rows]
-        heads = [_text(head) for head in sight.table.heads]
+        heads = [as_text(head) for head in sight.table.heads]
         parts.append(_table(heads, rows, right=numbers))
     if sight.text:
-        text = _text(sight.text)
+        text = as_text(sight.text)
         parts.append(
             f'<div class="writing exact" tabindex="0" role="region" aria-label="finding {number}">{text}</div>'
         )
@@ -259,14 +239,14 @@ def _sight(number: int, sight: Sight) -> str:
 
 
 def _cell(value: Any) -> str:
-    return _text(_significant(value) if isinstance(value, float) and math.isfinite(value) else value)
+    return as_text(_significant(value) if isinstance(value, float) and math.isfinite(value) else value)
 
 
 def _samples(samples: Sequence[Mapping[str, Any]]) -> str:
     cards = [
-        f'<article class="sample"><header>temperature {_text(sample["temperature"])}</header>'
+        f'<article class="sample"><header>temperature {as_text(sample["temperature"])}</header>'
         f'<div class="writing" tabindex="0" role="region" aria-label="sample {number}">'
-        f'<b class="prompt">{_text(sample["prompt"])}</b>{_text(sample["text"])}</div></article>'
+        f'<b class="prompt">{as_text(sample["prompt"])}</b>{as_text(sample["text"])}</div></article>'
         for number, sample in enumerate(samples, start=1)
     ]
     legend = '<p class="lead"><b class="prompt">Set apart</b> is the prompt; the model wrote the rest.</p>'
@@ -280,7 +260,7 @@ def _layers(layers: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         (
             _code(layer["layer"]),
-            _text(_shape(layer["shape"])),
+            as_text(_shape(layer["shape"])),
             f"{int(layer['parameters']):,}",
             _share(int(layer["parameters"]) / max(total, 1)),
         )
@@ -306,12 +286,12 @@ def _plan(plan: Sequence[Mapping[str, Any]]) -> str:
 
 def _why(why: Any) -> str:
     if isinstance(why, list | tuple):
-        return f"<ul>{''.join(f'<li>{_text(reason)}</li>' for reason in why)}</ul>"
-    return _text(why)
+        return f"<ul>{''.join(f'<li>{as_text(reason)}</li>' for reason in why)}</ul>"
+    return as_text(why)
 
 
 def _code(value: object) -> str:
-    return f"<code>{_text(value)}</code>"
+    return f"<code>{as_text(value)}</code>"
 
 
 def _table(
@@ -341,8 +321,8 @@ def _settings(tree: Mapping[str, Any], key: str, *, is_open: bool = False) -> st
     """A fold for the plain entries of a mapping and one for each mapping in it, under their dotted names."""
     if not tree:
         return ""
-    plain = {name: value for name, value in tree.items() if not _is_branch(value)}
-    folds = [_fold("general", _flat(plain), is_open)] if plain else []
+    leaves = {name: value for name, value in tree.items() if not _is_branch(value)}
+    folds = [_fold("general", _flat(leaves), is_open)] if leaves else []
     branches = {name: value for name, value in tree.items() if _is_branch(value)}
     folds += [_fold(name, _flat(value, f"{name}."), is_open) for name, value in branches.items()]
     return f'<div class="settings" data-filter="{key}">{"".join(folds)}</div>'
@@ -361,15 +341,15 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def _fold(title: str, entries: Iterable[tuple[str, Any]], is_open: bool) -> str:
-    rows = [f"<div><dt>{_text(name)}</dt><dd>{_setting(value)}</dd></div>" for name, value in entries]
+    rows = [f"<div><dt>{as_text(name)}</dt><dd>{_setting(value)}</dd></div>" for name, value in entries]
     state = " open" if is_open else ""
     count = f'<span class="count">{len(rows)}</span>'
-    return f"<details{state}><summary>{_text(title)} {count}</summary><dl>{''.join(rows)}</dl></details>"
+    return f"<details{state}><summary>{as_text(title)} {count}</summary><dl>{''.join(rows)}</dl></details>"
 
 
 def _setting(value: Any) -> str:
     """As YAML would show it, but for an empty text, which would show as nothing."""
-    plain = _plain(value)
-    if plain is None or plain == "":
-        return f'<i class="faint">{"none" if plain is None else "empty"}</i>'
-    return _text(plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False))
+    known = plain(value)
+    if known is None or known == "":
+        return f'<i class="faint">{"none" if known is None else "empty"}</i>'
+    return as_text(known if isinstance(known, str) else json.dumps(known, ensure_ascii=False))

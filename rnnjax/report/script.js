@@ -11,14 +11,31 @@ function button(label, action) {
   return made;
 }
 
-// The fragment holds the section and the theme ("#samples&theme=dark"): a file:// page has no other memory that is
-// its own, and a link that is passed on looks as it did.
-const wanted = () => {
-  const [section, ...rest] = location.hash.slice(1).split("&");
-  const theme = [section, ...rest].find((part) => part.startsWith("theme="));
-  return { section: section.startsWith("theme=") ? "" : section, theme: theme ? theme.slice(6) : "" };
-};
-const fragment = ({ section, theme }) => "#" + [section, theme && `theme=${theme}`].filter(Boolean).join("&");
+// The fragment holds the section and how it is shown ("#samples&theme=dark", "#explore&unit=107"): a file:// page has
+// no other memory that is its own, and a link that is passed on looks as it did.
+function wanted() {
+  const view = { section: "", theme: "" };
+  for (const part of location.hash.slice(1).split("&")) {
+    const [key, value] = part.split(/=(.*)/s);
+    if (value === undefined) view.section ||= key;
+    else view[key] = decoded(value);
+  }
+  return view;
+}
+function decoded(value) {
+  try {
+    return decodeURIComponent(value);
+  } catch {
+    return value;
+  }
+}
+function fragment({ section, ...shown }) {
+  const given = Object.entries(shown).filter(([, value]) => value !== undefined && value !== "");
+  const parts = given.map(([key, value]) => `${key}=${encodeURIComponent(String(value).toWellFormed())}`);
+  return "#" + [section, ...parts].filter(Boolean).join("&");
+}
+const remember = (changes) =>
+  history.replaceState(null, "", location.href.split("#")[0] + fragment({ ...wanted(), ...changes }));
 
 const systemDark = matchMedia("(prefers-color-scheme: dark)");
 const toggle = document.getElementById("theme");
@@ -31,6 +48,7 @@ function showTheme() {
   toggle.textContent = isDark() ? "Light" : "Dark";
   toggle.setAttribute("aria-label", `Switch to the ${isDark() ? "light" : "dark"} theme`);
   toggle.hidden = false;
+  dispatchEvent(new Event("theme"));
 }
 
 function showSection() {
@@ -41,7 +59,7 @@ function showSection() {
 }
 
 toggle.addEventListener("click", () => {
-  history.replaceState(null, "", fragment({ ...wanted(), theme: isDark() ? "light" : "dark" }));
+  remember({ theme: isDark() ? "light" : "dark" });
   showTheme();
 });
 systemDark.addEventListener("change", showTheme);
@@ -49,7 +67,7 @@ addEventListener("hashchange", () => { showTheme(); showSection(); });
 for (const link of document.querySelectorAll('a[href^="#"]')) {
   link.addEventListener("click", (event) => {
     event.preventDefault();
-    const next = fragment({ section: link.hash.slice(1), theme: wanted().theme });
+    const next = fragment({ ...wanted(), section: link.hash.slice(1) });
     if (next === location.hash) showSection();
     else location.hash = next;
   });
