@@ -60,7 +60,7 @@ def atomic_write(path: str | Path, data: bytes) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
-    _fsync(path.parent)
+    fsync(path.parent)
 
 
 def check_name(root: str | Path, name: str | None) -> None:
@@ -115,7 +115,7 @@ class RunFolder:
             atomic_write(part / "config.yaml", config_yaml.encode())
             atomic_write(part / "environment.json", _json(environment))
             path = next((root / each for each in names if _claim(part, root / each)), None)
-            _fsync(root)
+            fsync(root)
         except OSError as error:
             raise InputError(
                 f"cannot make a run in '{root}'", error.strerror or str(error), "choose another --root"
@@ -234,6 +234,26 @@ class RunFolder:
     def _metrics_file(self) -> Path:
         return self.path / "metrics.jsonl"
 
+    # -- recordings
+
+    def recording(self, name: str) -> Path:
+        """Where the recording called `name` lies, or will lie.
+
+        Raises:
+            InputError: it is no plain name.
+        """
+        if not name or name != Path(name).name or name.startswith("."):
+            raise InputError(f"{name!r} cannot name a recording", "in --name", "choose a plain name, without '/'")
+        return self.path / "recordings" / f"{name}.zarr"
+
+    def recordings(self) -> list[str]:
+        """Names of the recordings there are, in alphabetical order."""
+        return sorted(path.stem for path in (self.path / "recordings").glob("*.zarr"))
+
+    def free_recording(self) -> str:
+        """The first of `recording-1`, `recording-2`, ... that is no recording yet."""
+        return next(n for k in itertools.count(1) if not self.recording(n := f"recording-{k}").exists())
+
     # -- checkpoints
 
     def save(
@@ -275,7 +295,7 @@ class RunFolder:
         metrics = self.path.glob("metrics.jsonl")  # a resume joins the rows up to here to those that follow
         written = (*self._folder(step).rglob("*"), self._folder(step), self._checkpoints, *metrics, self.path)
         for path in written:
-            _fsync(path)  # Orbax itself does not
+            fsync(path)  # Orbax itself does not
 
     def checkpoints(self) -> list[int]:
         """Steps saved, in order."""
@@ -495,7 +515,8 @@ def _claim(part: Path, path: Path) -> bool:
     return False
 
 
-def _fsync(path: str | Path) -> None:
+def fsync(path: str | Path) -> None:
+    """Wait until a file, or the names in a folder, are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
