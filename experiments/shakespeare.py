@@ -45,6 +45,7 @@ DEMO = {
     "train.checkpoint_every": 250,
     "train.evaluate_every": 250,
     "sample.prompts": ["ROMEO:\n", "To be, or not to be"],
+    "record.film": 500,
 }
 
 VARIANTS = {

@@ -15,10 +15,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rnnjax import cells, figures, interop, layers, tasks
+    from rnnjax import cells, figures, interop, interpret, layers, recording, tasks
     from rnnjax.config import InputError
     from rnnjax.experiment import Experiment, RecordConfig, load, own, presets
     from rnnjax.generate import SampleConfig, generate
+    from rnnjax.interpret import lesion_atlas
     from rnnjax.layers import (
         Bidirectional,
         EncoderDecoder,
@@ -27,13 +28,14 @@ if TYPE_CHECKING:
         SequenceModel,
         Stack,
     )
+    from rnnjax.recording import Recording
     from rnnjax.run import Interrupted, NonFinite, Run, resume, run
     from rnnjax.run import open_run as open
-    from rnnjax.sequence import clamp, scale
+    from rnnjax.sequence import Moments, Record, add, clamp, lesion, noise, patch, scale
     from rnnjax.train import TrainConfig
     from rnnjax.unroll import Embedded, Unrolled, unroll
 
-_MODULES = ("cells", "figures", "interop", "layers", "tasks")
+_MODULES = ("cells", "figures", "interop", "interpret", "layers", "recording", "tasks")
 _HOMES = {
     "InputError": "config",
     "Experiment": "experiment",
@@ -55,7 +57,15 @@ _HOMES = {
     "resume": "run",
     "run": "run",
     "open": "run",
+    "lesion_atlas": "interpret",
+    "Recording": "recording",
+    "Moments": "sequence",
+    "Record": "sequence",
+    "add": "sequence",
     "clamp": "sequence",
+    "lesion": "sequence",
+    "noise": "sequence",
+    "patch": "sequence",
     "scale": "sequence",
     "TrainConfig": "train",
     "Embedded": "unroll",
@@ -71,8 +81,11 @@ __all__ = [
     "InputError",
     "Interrupted",
     "ModelConfig",
+    "Moments",
     "NonFinite",
+    "Record",
     "RecordConfig",
+    "Recording",
     "Recurrent",
     "Run",
     "SampleConfig",
@@ -80,16 +93,23 @@ __all__ = [
     "Stack",
     "TrainConfig",
     "Unrolled",
+    "add",
     "cells",
     "clamp",
     "figures",
     "generate",
     "interop",
+    "interpret",
     "layers",
+    "lesion",
+    "lesion_atlas",
     "load",
+    "noise",
     "open",
     "own",
+    "patch",
     "presets",
+    "recording",
     "resume",
     "run",
     "scale",

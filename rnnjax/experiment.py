@@ -33,11 +33,12 @@ DATA_FILE = "data.npz"
 
 @dataclasses.dataclass(frozen=True)
 class RecordConfig:
-    """What of the trained network is recorded for the report."""
+    """What of the network is recorded for the report, and during training."""
 
     fields: tuple[str, ...] = config.field((), "quantities as LAYER.FIELD; none: the first layer's output")
-    steps: int = config.field(100, "symbols of the recorded passage", at_least=1)
+    steps: int = config.field(100, "steps of the held-out passage that is recorded", at_least=1)
     units: int = config.field(32, "units shown, those that vary most", at_least=1)
+    film: int = config.field(0, "steps that are recorded at every checkpoint: the film of learning; 0: none", at_least=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,16 +222,27 @@ def own_code(spec: str) -> str:
       InputError: there is no such file, module or name in it.
     """
     source, _, name = spec.rpartition(":")
+    known = f"{Path(source).expanduser().resolve()}:{name}" if source.endswith(".py") else spec
+    own(imported(spec), known)
+    return known
+
+
+def imported(spec: str) -> Any:
+    """What ``module:Name`` or ``file.py:Name`` names.
+
+    Raises:
+      InputError: there is no such file, module or name in it.
+    """
+    source, _, name = spec.rpartition(":")
     if source.endswith(".py"):
-        path = Path(source).expanduser().resolve()
-        content, known = _executed(path), f"{path}:{name}"
+        content = _executed(Path(source).expanduser().resolve())
     else:
         sys.path.insert(0, "")  # the folder that the command is given in, as python -m has it
         try:
-            content, known = vars(importlib.import_module(source)), spec
-        except ImportError as error:
+            content = vars(importlib.import_module(source))
+        except (ImportError, ValueError) as error:
             raise InputError(
-                f"cannot import '{source}': {error}", f"in '{spec}'", "give a module, or a .py file"
+                f"cannot import '{source}': {error}", f"in '{spec}'", "give a module, or a .py file, as FILE.py:NAME"
             ) from error
         finally:
             sys.path.remove("")
@@ -238,8 +250,7 @@ def own_code(spec: str) -> str:
         close = nearest(name, [key for key in content if not key.startswith("_")])
         fix = f"did you mean '{close[0]}'?" if close else "check the name"
         raise InputError(f"nothing is called '{name}' in {source}", f"in '{spec}'", fix)
-    own(content[name], known)
-    return known
+    return content[name]
 
 
 def _with_code(overrides: Mapping[str, Any]) -> dict[str, Any]:

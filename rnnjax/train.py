@@ -194,7 +194,7 @@ class Trainer:
     Args:
       task: where batches come from.
       make: makes the model from ``nnx.Rngs``: a module with ``unroll(inputs, state=, key=, ...) -> Prediction``,
-        ``initial_state(rows)`` and ``watched``.
+        ``initial_state(rows)``, ``watched`` and ``recordable``.
       train: how it is trained.
 
     Raises:
@@ -223,6 +223,7 @@ class Trainer:
         self.paths = [".".join(map(str, path)) for path, _ in params]
         self._check_patterns()
         self.watched: tuple[str, ...] = abstract.watched
+        self.recordable: dict[str, int] = abstract.recordable
         self.flat = isinstance(abstract, FeedForward) and task.read == "last"
         if train.carry_state and (task.read == "answer" or isinstance(abstract, FeedForward)):
             raise InputError(

@@ -39,7 +39,7 @@ WORDS = [
     "sky",
 ]
 TIMES = ("seconds", "symbols_per_second", "steps_per_second")
-STORY = import_module("rnnjax.run")  # by its full name: `rnnjax.run` is the function
+STORY = import_module("rnnjax.run.story")
 
 SMALL = {
     "task.length": 20,

@@ -118,7 +118,7 @@ def test_heatmap_is_centred_and_labelled():
     image = figure.axes[0].images[0]
     assert image.get_clim() == (-2.0, 2.0)
     np.testing.assert_allclose(image.cmap(0.5)[:3], [0.97, 0.97, 0.97], atol=0.01)
-    assert ticks(figure) == list("to be␣or⏎x")
+    assert ticks(figure) == list("to␣be␣or⏎x")
     assert figure.axes[1].get_ylabel() == "h"
 
 

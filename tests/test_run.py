@@ -41,7 +41,7 @@ from rnnjax.population import Programs, Rhythm, fit
 from rnnjax.store import RunFolder, digest
 from rnnjax.tasks import Batch, Drawn, arrays
 
-run, resume, open_run = STORY.run, STORY.resume, STORY.open_run
+run, resume, open_run = STORY.run, STORY.resume, rx.open
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -192,14 +192,14 @@ def test_sample_is_reproducible_and_goes_on_from_prompts(finished):
 
 def test_a_run_records_a_passage(finished):
     recorded = finished.record(["0.h"], "the rain")
-    assert recorded.values["0.h"].shape == (8, 4)
-    assert recorded.symbols == ["t", "h", "e", "␣", "r", "a", "i", "n"]
-    assert np.all(np.abs(recorded.values["0.h"]) < 1)
-    assert finished.record(["0.h"], steps=7).values["0.h"].shape == (7, 4)
+    assert recorded["0.h"].shape == (8, 4)
+    assert list(recorded.coords["symbol"]) == list("the rain")
+    assert np.all(np.abs(recorded["0.h"]) < 1)
+    assert finished.record(steps=7)["0.h"].shape == (7, 4)
     model = finished.model()
     tokens = finished.experiment.built.task.vocabulary.encode("the rain")[None]
     np.testing.assert_array_equal(
-        model.unroll(jnp.asarray(tokens), record=("0.h",)).recorded["0.h"][0], recorded.values["0.h"]
+        model.unroll(jnp.asarray(tokens), record=("0.h",)).recorded["0.h"][0], recorded["0.h"]
     )
 
 
@@ -630,7 +630,7 @@ def test_a_task_of_ones_own_is_asked_for_by_a_stored_run(tmp_path, unreported):
     same_bits(went_on.member(), whole.member())
     assert open_run(tmp_path / "whole").summary()["steps"] == 12
     opened = open_run(tmp_path / "whole", Echo())
-    assert opened.record(["0.h"]).values["0.h"].shape == (5, 4)
+    assert opened.record(["0.h"], steps=1)["0.h"].shape == (5, 4)
 
 
 # -- real processes
@@ -696,6 +696,6 @@ def test_a_process_that_is_stopped_or_killed_goes_on_to_the_same_bits(number, co
 
 
 def test_the_public_names_are_the_functions_of_these_modules():
-    assert rx.open is open_run and rx.Run is STORY.Run and rx.resume is resume
+    assert rx.Run is STORY.Run and rx.resume is resume and rx.run is run
     assert rx.load is load and rx.Experiment is Experiment
-    assert import_module("rnnjax.run") is STORY
+    assert import_module("rnnjax.run").open_run is open_run

@@ -1,0 +1,127 @@
+"""What the page of a run explores: one passage, what every unit did over it, and what is known of each unit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rnnjax.interpret import Scores, explain, lesion_atlas
+from rnnjax.recording import Recording, observe
+from rnnjax.report.explorer import Exploration, FilmOf, Layer, Note
+from rnnjax.sequence import Record
+from rnnjax.tasks import Batch, Task, Text
+
+if TYPE_CHECKING:
+    from rnnjax.run.opened import Checkpoint, Run
+
+FILM = "film"
+"""The name of the recording that training makes of itself."""
+
+ROWS = 16
+"""Rows that held-out text is read in, side by side, where units are explained or switched off."""
+
+NAMING_STEPS = 20_000
+LESION_STEPS = 480  # a network of 1,024 units is run over them 1,024 times
+CLOSER = 64  # units whose gates are shown too
+FILMED = 128  # units of the film, those that vary most
+LIKELIEST = 3  # symbols that are told at each step
+
+
+def exploration(run: Run, steps: int, checkpoint: Checkpoint) -> Exploration:
+    """Everything that the page shows of a run.
+
+    Args:
+      run: the run.
+      steps: steps of the passage.
+      checkpoint: `latest`, `best`, or a step.
+    """
+    task, model = run.experiment.built.task, run.model(checkpoint)
+    film = Recording.open(run.folder.recording(FILM)) if FILM in run.folder.recordings() else None
+    if film is not None and not isinstance(task, Text):
+        steps = run.experiment.record.film  # only a text begins alike however much of it is read
+    batch, field = task.probe(steps), run.watched[0]
+    written = field.startswith("decoder.")
+    scores = explain(model, task, task.probe(NAMING_STEPS, ROWS), field)
+    best = _best(scores)
+    part = field.rpartition(".")[0]
+    closer = [name for name in run.recordable if name.rpartition(".")[0] == part and name not in run.watched]
+    classes = task.answers == "classes" and (task.read == "every" or written)
+    wanted = [*run.watched, *(Record(name, tuple(best)) for name in closer), *(["probabilities"] if classes else [])]
+    found = observe(model, batch, wanted, task=task)
+    length = len(found[field])
+    shown = [name for name in found.fields if name != "probabilities" and len(found[name]) == length]
+    atlas = lesion_atlas(model, [task.probe(LESION_STEPS, ROWS)], task, field)
+    probabilities = found["probabilities"] if classes else None
+    targets = _targets(task, batch) if classes else None
+    return Exploration(
+        name=run.path.name,
+        symbols=_symbols(task, batch, written=written),
+        layers={name: Layer(found[name], found.units(name)) for name in shown},
+        notes=[Note(field, n.unit, n.concept, n.effect, n.direction, n.q) for n in scores.named],
+        lesions={field: atlas.change},
+        loss=None if targets is None else -np.log(np.maximum(probabilities[np.arange(length), targets], 1e-30)),
+        predicted=[] if probabilities is None else _likeliest(task, probabilities),
+        film=None if film is None else _film(film, field),
+        starts=_starts(found, field),
+    )
+
+
+def _best(scores: Scores) -> list[int]:
+    """The units with the greatest effects, in the order of their numbers."""
+    order = np.argsort(-scores.effects.max(axis=1, initial=0.0), kind="stable")[:CLOSER]
+    return sorted(int(scores.units[k]) for k in order)
+
+
+def _symbols(task: Task, batch: Batch, *, written: bool) -> list[str]:
+    """What stands at each step: a symbol that is read, one that is written (the first behind its question), or the
+    number of the step within its example."""
+    exists, inputs = np.asarray(batch.existing()), np.asarray(batch.inputs)
+    if written:
+        found = []
+        for row, there, answer in zip(inputs, exists, np.asarray(batch.targets), strict=True):
+            symbols = [task.labels[int(k)] for k in answer]
+            asked = "".join(task.symbol(int(k)) for k in row[there]) if task.symbols else ""
+            found += [f"{asked}→{symbols[0]}", *symbols[1:]]
+        return found
+    if task.symbols:
+        return [task.alphabet[int(k)] if int(k) < len(task.alphabet) else "" for k in inputs[exists]]
+    if inputs.shape[2] == 1:
+        return [f"{value:.3g}" for value in inputs[exists][:, 0]]
+    return [str(place) for place in np.nonzero(exists)[1]]
+
+
+def _targets(task: Task, batch: Batch) -> np.ndarray:
+    """The right answer at every step that exists, ``[steps]``."""
+    targets = np.asarray(batch.targets)
+    return targets.reshape(-1) if task.read == "answer" else targets[np.asarray(batch.existing())]
+
+
+def _likeliest(task: Task, probabilities: np.ndarray) -> list[list[tuple[str, float]]]:
+    """The likeliest symbols at each step, with their probabilities."""
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :LIKELIEST]
+    return [
+        [(task.labels[int(k)], float(row[k])) for k in best] for best, row in zip(order, probabilities, strict=True)
+    ]
+
+
+def _starts(found: Recording, field: str) -> np.ndarray:
+    """Steps at which an example begins; none where all is one sequence."""
+    example = found.coords["answer_example" if field.startswith("decoder.") else "example"]
+    starts = np.flatnonzero(np.diff(example, prepend=-1))
+    return starts if len(starts) > 1 else starts[:0]
+
+
+def _film(film: Recording, field: str) -> FilmOf | None:
+    """The film of the units that vary most at its end."""
+    if field not in film.fields:
+        return None
+    values = film[field]
+    chosen = np.sort(np.argsort(-values[-1].std(axis=0), kind="stable")[:FILMED])
+    return FilmOf(
+        field,
+        checkpoints=film.coords["checkpoint"],
+        steps=np.arange(values.shape[1]),
+        units=film.units(field)[chosen],
+        values=values[:, :, chosen],
+    )
