@@ -51,6 +51,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from rnnjax.config import InputError, nearest
@@ -137,6 +138,14 @@ def lookup(table: Mapping[str, Any], name: Any, what: str, where: str = "") -> A
             f"did you mean '{close[0]}'?" if close else f"choose one of: {', '.join(table)}",
         )
     return table[name]
+
+
+def split(packed: jax.Array, widths: Mapping[str, int]) -> dict[str, jax.Array]:
+    """Splits ``[..., gates]`` into gates by name."""
+    ends = np.cumsum(list(widths.values()))
+    return {
+        gate: packed[..., end - width : end] for (gate, width), end in zip(widths.items(), ends.tolist(), strict=True)
+    }
 
 
 class Cell(nnx.Module):
@@ -263,7 +272,7 @@ class Cell(nnx.Module):
 
     def split(self, packed: jax.Array) -> dict[str, jax.Array]:
         """Splits ``[..., gates]`` into its gates by name."""
-        return {g: packed[..., k * self.units : (k + 1) * self.units] for k, g in enumerate(self.gates)}
+        return split(packed, self.gate_widths("input"))
 
     def initial_state(self, batch: int) -> State:
         """The zero state for `batch` rows."""

@@ -9,7 +9,8 @@ state, not of its trained parameters, so that members of a population may differ
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -20,10 +21,10 @@ from flax import nnx
 
 from rnnjax import config
 from rnnjax.cells import ACTIVATIONS, CELLS, INITIALIZERS, Cell, FeedBack, Fixed, lookup
-from rnnjax.config import InputError
+from rnnjax.config import InputError, nearest
 from rnnjax.executors import EXECUTORS, Plan
-from rnnjax.sequence import Edit
-from rnnjax.unroll import Embedded, Unrolled, dropout_mask, unroll
+from rnnjax.sequence import Edit, Edits, Record, Records, as_edits, as_records, recordable
+from rnnjax.unroll import Embedded, Unrolled, dropout_mask, looked_at, unroll
 
 MERGES = {
     "concat": lambda f, b: jnp.concatenate([f, b], axis=-1),
@@ -33,6 +34,9 @@ MERGES = {
     "none": lambda f, b: (f, b),
 }
 """How a bidirectional layer joins its two outputs."""
+
+READOUT = ("logits", "probabilities")
+"""What can be recorded of a model beside its layers: its outputs, and their softmax."""
 
 
 def _fixed(value: Any) -> Fixed | None:
@@ -78,6 +82,11 @@ class Recurrent(nnx.Module):
         """Features of the output."""
         return self.cell.widths[self.cell.output]
 
+    @property
+    def recordable(self) -> dict[str, int]:
+        """Everything that can be recorded, and its units."""
+        return recordable(self.cell)
+
     def initial_state(self, batch: int) -> dict[str, jax.Array]:
         """The state before the first step, by field, each ``[batch, units]``."""
         if self.initial is None:
@@ -90,8 +99,8 @@ class Recurrent(nnx.Module):
         inputs: jax.Array | Embedded,
         *,
         state: Mapping[str, jax.Array] | None = None,
-        record: Sequence[str] = (),
-        edit: Edit | Sequence[Edit] | None = None,
+        record: Records = (),
+        edit: Edits = None,
         key: jax.Array | None = None,
         **steps: Any,
     ) -> Unrolled:
@@ -153,6 +162,11 @@ class Bidirectional(nnx.Module):
         """Features of the output."""
         return self.forward.width + self.backward.width if self.merge == "concat" else self.forward.width
 
+    @property
+    def recordable(self) -> dict[str, int]:
+        """Everything that can be recorded, by direction and field, and its units."""
+        return _joined({"forward": self.forward.recordable, "backward": self.backward.recordable})
+
     def initial_state(self, batch: int) -> dict[str, jax.Array]:
         """The state before the first step, by direction and field."""
         pair = {"forward": self.forward.initial_state(batch), "backward": self.backward.initial_state(batch)}
@@ -163,14 +177,14 @@ class Bidirectional(nnx.Module):
         inputs: jax.Array | Embedded,
         *,
         state: Mapping[str, jax.Array] | None = None,
-        record: Sequence[str] = (),
-        edit: Edit | Sequence[Edit] | None = None,
+        record: Records = (),
+        edit: Edits = None,
         key: jax.Array | None = None,
         reset: jax.Array | None = None,
         **steps: Any,
     ) -> Unrolled:
         """Runs both directions; arguments as in `Recurrent.unroll`."""
-        _check_places(record, edit, ["forward", "backward"])
+        records, edits = _placed(record, edit, self.recordable)
         keys = _keys(key, 2)
         resets = (reset, None if reset is None else _backward_reset(reset, steps))
         found = {}
@@ -178,8 +192,8 @@ class Bidirectional(nnx.Module):
             found[name] = getattr(self, name).unroll(
                 inputs,
                 state=_within(state, name),
-                record=_names_within(record, name),
-                edit=_edits_within(edit, name),
+                record=_records_within(records, name),
+                edit=_edits_within(edits, name),
                 key=layer_key,
                 reset=layer_reset,
                 **steps,
@@ -233,6 +247,11 @@ class Stack(nnx.Module):
         return self.layers[-1].width
 
     @property
+    def recordable(self) -> dict[str, int]:
+        """Everything that can be recorded, by layer and field, and its units."""
+        return _joined({str(k): layer.recordable for k, layer in enumerate(self.layers)})
+
+    @property
     def watched(self) -> tuple[str, ...]:
         """What is recorded where nothing else is asked for: the first layer's output."""
         first = self.layers[0]
@@ -250,13 +269,13 @@ class Stack(nnx.Module):
         inputs: jax.Array | Embedded,
         *,
         state: Mapping[str, jax.Array] | None = None,
-        record: Sequence[str] = (),
-        edit: Edit | Sequence[Edit] | None = None,
+        record: Records = (),
+        edit: Edits = None,
         key: jax.Array | None = None,
         **steps: Any,
     ) -> Unrolled:
         """Runs all layers; arguments as in `Recurrent.unroll`."""
-        _check_places(record, edit, [str(k) for k in range(len(self.layers))])
+        records, edits = _placed(record, edit, self.recordable)
         results: dict[str, Unrolled] = {}
         values: Any = inputs
         rate = _value(self.dropout)
@@ -269,8 +288,8 @@ class Stack(nnx.Module):
             results[name] = layer.unroll(
                 read,
                 state=_within(state, name),
-                record=_names_within(record, name),
-                edit=_edits_within(edit, name),
+                record=_records_within(records, name),
+                edit=_edits_within(edits, name),
                 key=layer_key,
                 **steps,
             )
@@ -312,7 +331,8 @@ class Prediction:
       hidden: outputs of the last hidden layer, ``[batch, time, units]``, with gradient (for activity penalties).
       shown: what of them the readout reads, ``[batch, time, units]``; ``[batch, units]`` if only the last step is read.
       state: final state by layer and field.
-      recorded: what was recorded, by layer and field.
+      recorded: what was recorded, by layer and field; `logits` (the outputs) and `probabilities` (their softmax) are of
+        one step if only the last is read.
       plan: which executor ran, by layer.
     """
 
@@ -320,7 +340,7 @@ class Prediction:
     hidden: jax.Array
     shown: jax.Array
     state: dict[str, jax.Array]
-    recorded: dict[str, jax.Array]
+    recorded: dict[str, Any]
     plan: tuple[tuple[str, Plan], ...] = dataclasses.field(metadata={"static": True})
 
 
@@ -361,16 +381,33 @@ class SequenceModel(nnx.Module):
         """The state before the first step, by layer and field."""
         return self.stack.initial_state(batch)
 
-    def unroll(self, inputs: jax.Array, *, key: jax.Array | None = None, **options: Any) -> Prediction:
+    def unroll(
+        self,
+        inputs: jax.Array,
+        *,
+        record: Records = (),
+        edit: Edits = None,
+        key: jax.Array | None = None,
+        **options: Any,
+    ) -> Prediction:
         """Runs the model on symbols ``[batch, time]`` or numbers ``[batch, time, input]``; see `Stack.unroll`."""
         if options.get("time_major"):
             raise InputError("time_major for a model", "in SequenceModel", "give it [batch, time, ...]")
+        records, edits = _placed(record, edit, self.recordable)
         stack_key, drop_key = _keys(key, 2)
         read = _read(self.embedding, self.input_dropout, _first_cell(self.stack).input, inputs, drop_key)
-        result = self.stack.unroll(read, key=stack_key, **options)
+        inside = {"record": _of_layers(records), "edit": _of_layers(edits)}
+        result = self.stack.unroll(read, key=stack_key, **inside, **options)
         hidden = result.outputs
         shown = hidden if self.read == "every" else self.stack.last_output(result.state)
-        return Prediction(self.readout(shown), hidden, shown, result.state, result.recorded, _named(result.plan))
+        exist = partial(existing, inputs.shape[:2], options.get("lengths"), options.get("mask"))
+        outputs, seen = _read_out(self.readout(shown), records, edits, exist if self.read == "every" else None)
+        return Prediction(outputs, hidden, shown, result.state, result.recorded | seen, _named(result.plan))
+
+    @property
+    def recordable(self) -> dict[str, int]:
+        """Everything that can be recorded, and its units: by layer and field, and what is read out."""
+        return self.stack.recordable | dict.fromkeys(READOUT, self.readout.out_features)
 
     @property
     def watched(self) -> tuple[str, ...]:
@@ -428,7 +465,9 @@ class EncoderDecoder(nnx.Module):
       attention: whether answers look back at all that was read; the `Stack` then reads its own last answer too.
       rngs: where the initial weights of readout and attention come from.
 
-    Records have names such as `encoder.0.h` and `decoder.0.h`, the latter ``[batch, answers, units]``.
+    Records have names such as `encoder.0.h` and `decoder.0.h`, the latter ``[batch, answers, units]``, as are `logits`
+    and `probabilities`. An edit of `logits` acts on what is given back; what a `FeedBack` cell that writes freely feeds
+    back is `decoder.0.logits` and `decoder.0.y`.
     """
 
     read = "answer"
@@ -480,6 +519,14 @@ class EncoderDecoder(nnx.Module):
             return (f"decoder.0.{self.decoder.cell.output}",)
         return tuple(f"decoder.{name}" for name in self.decoder.watched)
 
+    @property
+    def recordable(self) -> dict[str, int]:
+        """Everything that can be recorded whatever way it writes, and its units."""
+        decoder = self.decoder
+        written = _joined({"0": recordable(decoder.cell)}) if isinstance(decoder, FeedBack) else decoder.recordable
+        layers = _joined({"encoder": self.encoder.recordable, "decoder": written})
+        return layers | dict.fromkeys(READOUT, self.vocab)
+
     def unroll(
         self,
         inputs: jax.Array,
@@ -490,8 +537,8 @@ class EncoderDecoder(nnx.Module):
         reset: jax.Array | None = None,
         state: Any = None,
         answers: jax.Array | None = None,
-        record: Sequence[str] = (),
-        edit: Edit | Sequence[Edit] | None = None,
+        record: Records = (),
+        edit: Edits = None,
         key: jax.Array | None = None,
     ) -> Prediction:
         """Reads and writes.
@@ -512,7 +559,7 @@ class EncoderDecoder(nnx.Module):
           InputError: an unknown name, or records of a decoder with attention that writes freely.
         """
         steps = self.answer_steps if steps is None else steps
-        _check_places(record, edit, ["encoder", "decoder"])
+        records, edits = _placed(record, edit, self.recordable)
         read_key, write_key, drop_key = _keys(key, 3)
         read = self.encoder.unroll(
             _read(self.embedding, self.input_dropout, _first_cell(self.encoder).input, inputs, drop_key),
@@ -520,33 +567,31 @@ class EncoderDecoder(nnx.Module):
             mask=mask,
             reset=reset,
             state=state,
-            record=_names_within(record, "encoder"),
-            edit=_edits_within(edit, "encoder"),
+            record=_records_within(records, "encoder"),
+            edit=_edits_within(edits, "encoder"),
             key=read_key,
         )
         context = self.encoder.last_output(read.state)
         repeated = jnp.broadcast_to(context[:, None], (context.shape[0], steps, context.shape[1]))
-        names, edits = _names_within(record, "decoder"), _edits_within(edit, "decoder")
+        looked = {"record": _records_within(records, "decoder"), "edit": _edits_within(edits, "decoder")}
         if self.attention is None:
-            outputs, written = self._write(repeated, answers, names, edits, write_key)
+            outputs, written = self._write(repeated, answers, looked, write_key)
         else:
             valid = existing(inputs.shape[:2], lengths, mask)
             if answers is None:
-                if names or edits:
+                if any(looked.values()):
                     raise InputError(
                         "a decoder that looks back and writes freely",
                         "among what to record or edit",
                         "give answers= (such as those of `write`), or record the encoder",
                     )
                 answers = self._freely(repeated, read.outputs, valid)
-            written = self.decoder.unroll(
-                self._with_answers(repeated, answers), record=names, edit=edits, key=write_key
-            )
+            written = self.decoder.unroll(self._with_answers(repeated, answers), key=write_key, **looked)
             outputs = self.readout(self.attention(written.outputs, read.outputs, valid))
         results, hidden = {"encoder": read, "decoder": written}, written.outputs
-        return Prediction(
-            outputs, hidden, hidden, read.state, _joined({k: r.recorded for k, r in results.items()}), _plans(results)
-        )
+        outputs, seen = _read_out(outputs, records, edits)
+        recorded = _joined({name: result.recorded for name, result in results.items()}) | seen
+        return Prediction(outputs, hidden, hidden, read.state, recorded, _plans(results))
 
     def write(self, inputs: jax.Array, **options: Any) -> jax.Array:
         """The likeliest answers, each fed back before the next is drawn: symbols ``[batch, answers]``.
@@ -562,18 +607,20 @@ class EncoderDecoder(nnx.Module):
         return self.encoder.initial_state(batch)
 
     def _write(
-        self, repeated: jax.Array, answers: jax.Array | None, names: Sequence[str], edits: Sequence[Edit], key: Any
+        self, repeated: jax.Array, answers: jax.Array | None, looked: dict[str, Any], key: Any
     ) -> tuple[jax.Array, Unrolled]:
         """Logits and all else of a decoder without attention."""
         if not isinstance(self.decoder, FeedBack):
-            written = self.decoder.unroll(repeated, record=names, edit=edits, key=key)
+            written = self.decoder.unroll(repeated, key=key, **looked)
             return self.readout(written.outputs), written
-        options = {"record": _names_within(names, "0"), "edit": _edits_within(edits, "0")}
+        cell = self.decoder if answers is None else self.decoder.cell
+        records, edits = _placed(**looked, known=_joined({"0": recordable(cell)}))
+        options = {"record": _records_within(records, "0"), "edit": _edits_within(edits, "0")}
         if answers is None:
-            written = unroll(self.decoder, repeated, **options)
+            written = unroll(cell, repeated, **options)
             outputs = written.outputs
         else:
-            written = unroll(self.decoder.cell, self._with_answers(repeated, answers), key=key, **options)
+            written = unroll(cell, self._with_answers(repeated, answers), key=key, **options)
             outputs = self.decoder.readout(written.outputs)
         return outputs, dataclasses.replace(written, recorded=_joined({"0": written.recorded}))
 
@@ -616,8 +663,8 @@ class FeedForward(nnx.Module):
       dropout: rate at which features of hidden layers are dropped.
       rngs: where initial weights come from.
 
-    Records have names such as `0.h`: the layer's place, then its output, ``[batch, time, units]`` (one step where the
-    example is read at once).
+    Records and edits have names such as `0.h`: the layer's place, then its output, ``[batch, time, units]`` (one step
+    where the example is read at once).
     """
 
     def __init__(
@@ -657,6 +704,12 @@ class FeedForward(nnx.Module):
         """What is recorded where nothing else is asked for: the first hidden layer."""
         return ("0.h",)
 
+    @property
+    def recordable(self) -> dict[str, int]:
+        """Everything that can be recorded, and its units: the hidden layers, and what is read out."""
+        hidden = {f"{k}.h": layer.out_features for k, layer in enumerate(self.layers)}
+        return hidden | dict.fromkeys(READOUT, self.readout.out_features)
+
     def unroll(
         self,
         inputs: jax.Array,
@@ -665,25 +718,25 @@ class FeedForward(nnx.Module):
         lengths: jax.Array | None = None,
         mask: jax.Array | None = None,
         reset: jax.Array | None = None,
-        record: Sequence[str] = (),
-        edit: Edit | Sequence[Edit] | None = None,
+        record: Records = (),
+        edit: Edits = None,
         key: jax.Array | None = None,
     ) -> Prediction:
         """Runs the network; steps that do not exist are read as zeros. Arguments as in `Stack.unroll`.
 
         Raises:
-          InputError: an example of another length than it was made for, a name it does not have, or an edit.
+          InputError: an example of another length than it was made for, or a name it does not have.
         """
-        if edit:
-            raise InputError("an edit of a feed-forward network", "among what to edit", "choose a recurrent cell")
-        known = {f"{k}.h": k for k in range(len(self.layers))}
-        wanted = {name: lookup(known, name, "quantity", "among what to record") for name in record}
+        records, edits = as_records(record), as_edits(edit)
+        for asked in (*records, *edits):
+            lookup(self.recordable, asked.field, "quantity", "among what to record or edit")
         values = _read(self.embedding, None, self.input, inputs, None)
         if isinstance(values, Embedded):
             values = values.table[values.tokens]
         elif jnp.issubdtype(values.dtype, jnp.integer):
             values = jax.nn.one_hot(values, self.input)
-        values = jnp.where(existing(inputs.shape[:2], lengths, mask)[..., None], values, 0)
+        valid: Any = existing(inputs.shape[:2], lengths, mask)
+        values = jnp.where(valid[..., None], values, 0)
         if self.read == "last":
             if values.shape[1] != self.length:
                 raise InputError(
@@ -691,18 +744,17 @@ class FeedForward(nnx.Module):
                     "in a feed-forward network",
                     f"it reads {self.length}, no more and no fewer: choose a recurrent cell",
                 )
-            values = values.reshape(values.shape[0], 1, -1)
-        rate, hidden = _value(self.dropout), []
+            values, valid = values.reshape(values.shape[0], 1, -1), None
+        rate, recorded = _value(self.dropout), {}
         for k, layer in enumerate(self.layers):
-            values = self.activation(layer(values))
-            hidden.append(values)
+            values, seen = looked_at(f"{k}.h", self.activation(layer(values)), records, edits, valid)
+            recorded |= seen
             if rate is not None and key is not None:
                 values = values * dropout_mask(jax.random.fold_in(key, k), rate, values.shape, values.dtype)
-        outputs = self.readout(values)
-        recorded = {name: jax.lax.stop_gradient(hidden[k]) for name, k in wanted.items()}
+        outputs, seen = _read_out(self.readout(values), records, edits, None if valid is None else lambda: valid)
         if self.read == "last":
-            return Prediction(outputs[:, 0], values, values[:, 0], {}, recorded, ())
-        return Prediction(outputs, values, values, {}, recorded, ())
+            return Prediction(outputs[:, 0], values, values[:, 0], {}, recorded | seen, ())
+        return Prediction(outputs, values, values, {}, recorded | seen, ())
 
     def __call__(self, inputs: jax.Array, **options: Any) -> jax.Array:
         """The readout alone; options as in `unroll`."""
@@ -761,7 +813,7 @@ def _backward_reset(reset: jax.Array, steps: Mapping[str, Any]) -> jax.Array:
     return swap(jnp.take_along_axis(jnp.pad(marks, ((0, 0), (0, 1))), following, axis=1))
 
 
-def _joined(parts: Mapping[str, Mapping[str, jax.Array]]) -> dict[str, jax.Array]:
+def _joined(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {f"{name}.{field}": value for name, part in parts.items() for field, value in part.items()}
 
 
@@ -783,26 +835,64 @@ def _within(state: Mapping[str, jax.Array] | None, name: str) -> dict[str, jax.A
     return {path.removeprefix(f"{name}."): value for path, value in state.items() if path.startswith(f"{name}.")}
 
 
-def _names_within(names: Sequence[str], place: str) -> tuple[str, ...]:
-    return tuple(name.removeprefix(f"{place}.") for name in names if name.startswith(f"{place}."))
-
-
-def _edits_within(edit: Edit | Sequence[Edit] | None, place: str) -> tuple[Edit, ...]:
-    edits = (edit,) if isinstance(edit, Edit) else tuple(edit or ())
+def _records_within(records: Sequence[Record], place: str) -> tuple[Record, ...]:
     start = f"{place}."
-    return tuple(e._replace(field=e.field.removeprefix(start)) for e in edits if e.field.startswith(start))
+    within = (r for r in records if r.field.startswith(start))
+    return tuple(dataclasses.replace(r, field=r.field.removeprefix(start)) for r in within)
 
 
-def _check_places(names: Sequence[str], edit: Edit | Sequence[Edit] | None, places: list[str]) -> None:
-    edits = (edit,) if isinstance(edit, Edit) else tuple(edit or ())
-    for name in (*names, *(e.field for e in edits)):
+def _edits_within(edits: Sequence[Edit], place: str) -> tuple[Edit, ...]:
+    start = f"{place}."
+    within = (e for e in edits if e.field.startswith(start))
+    return tuple(dataclasses.replace(e, field=e.field.removeprefix(start)) for e in within)
+
+
+def _placed(record: Records, edit: Edits, known: Mapping[str, int]) -> tuple[tuple[Record, ...], tuple[Edit, ...]]:
+    """What is recorded and edited, once each is seen to be in a place that `known` has; its layer knows its fields."""
+    records, edits = as_records(record), as_edits(edit)
+    places = list(dict.fromkeys(name.partition(".")[0] for name in known if "." in name))
+    for name in (asked.field for asked in (*records, *edits)):
         place, _, field = name.partition(".")
-        if place not in places or not field:
+        if not (name in known or (place in places and field)):
+            whole = " or ".join(f"'{name}'" for name in known if "." not in name)
+            example = (*nearest(name, known), f"{places[0]}.h")[0]
             raise InputError(
                 f"no layer for '{name}'",
                 "among what to record or edit",
-                f"write LAYER.FIELD, the layer being one of {', '.join(places)}: for example '{places[0]}.h'",
+                f"write LAYER.FIELD, the layer being one of {', '.join(places)}{whole and f' (or {whole})'}: "
+                f"for example '{example}'",
             )
+    return records, edits
+
+
+def _of_layers(asked: Sequence[Any]) -> tuple[Any, ...]:
+    """Those records or edits that are not of what is read out."""
+    return tuple(each for each in asked if each.field not in READOUT)
+
+
+def _read_out(
+    logits: jax.Array,
+    records: Sequence[Record],
+    edits: Sequence[Edit],
+    exist: Callable[[], jax.Array] | None = None,
+) -> tuple[jax.Array, dict[str, Any]]:
+    """The outputs once they are edited, and what was recorded of them.
+
+    Args:
+      logits: ``[batch, time, outputs]``, or ``[batch, outputs]``, one step.
+      records: what is recorded, of this and of layers.
+      edits: what is edited, of this and of layers.
+      exist: gives the steps that exist, ``[batch, time]``; all if None.
+    """
+    if any(edit.field == "probabilities" for edit in edits):
+        raise InputError("an edit of 'probabilities'", "among what to edit", "nothing reads them: edit 'logits'")
+    if not any(asked.field in READOUT for asked in (*records, *edits)):
+        return logits, {}
+    valid = None if exist is None else exist()
+    values, seen = looked_at("logits", logits if logits.ndim == 3 else logits[:, None], records, edits, valid)
+    if any(record.field == "probabilities" for record in records):
+        seen |= looked_at("probabilities", jax.nn.softmax(values), records, (), valid)[1]
+    return values if logits.ndim == 3 else values[:, 0], seen
 
 
 FEED_FORWARD = "feedforward"

@@ -9,7 +9,7 @@ quantities edited and recorded), zoneout keeps old values, and a masked step, wh
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -41,32 +41,187 @@ class Lookup(NamedTuple):
     rows: Table
 
 
-class Edit(NamedTuple):
-    """Changes a quantity inside the loop, at chosen units and steps; made by `clamp` and `scale`.
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Edit:
+    """Changes a quantity inside the loop, at chosen units and steps.
+
+    Made by `clamp`, `lesion`, `scale`, `add`, `noise` and `patch`. Several act in the order in which they are given.
+    Value and key may be traced, and so may units and steps: ``jax.vmap`` makes many changed networks of one.
 
     Attributes:
-      field: name of the quantity, as given to `at`.
-      kind: `clamp` or `scale`.
-      value: the number that it is set to, or multiplied by; any shape that broadcasts with ``[batch, units]``.
+      field: name of the quantity: as given to `at`, or ``pre.GATE``.
+      kind: `clamp`, `scale`, `add` or `noise`.
+      value: what it is set to, multiplied by, added to it, or the deviation of what is added; any shape that broadcasts
+        with ``[batch, units]``. With `each_step` ``[batch, time, units]`` (laid out like the inputs), or
+        ``[time, units]`` for every row.
       units: index, indices, slice or boolean mask of units; all if None.
       time: index, indices, slice or boolean mask of steps; all if None.
+      key: randomness of noise.
+      each_step: whether `value` has an axis of time.
     """
 
-    field: str
-    kind: str
+    field: str = dataclasses.field(metadata={"static": True})
+    kind: str = dataclasses.field(metadata={"static": True})
     value: Any
     units: Any = None
     time: Any = None
+    key: jax.Array | None = None
+    each_step: bool = dataclasses.field(default=False, metadata={"static": True})
 
 
-def clamp(field: str, value: Any, *, units: Any = None, time: Any = None) -> Edit:
-    """Sets `field` to `value` at `units` and `time` (see `Edit`); a lesion is ``clamp(field, 0.0, units=...)``."""
-    return Edit(field, "clamp", value, units, time)
+def clamp(field: str, value: Any, *, units: Any = None, time: Any = None, each_step: bool = False) -> Edit:
+    """Sets `field` to `value` at `units` and `time` (see `Edit`)."""
+    return Edit(field, "clamp", value, units, time, each_step=each_step)
 
 
-def scale(field: str, factor: Any, *, units: Any = None, time: Any = None) -> Edit:
+def lesion(field: str, units: Any = None, *, time: Any = None) -> Edit:
+    """Sets `field` to zero at `units` and `time` (see `Edit`)."""
+    return clamp(field, 0.0, units=units, time=time)
+
+
+def scale(field: str, factor: Any, *, units: Any = None, time: Any = None, each_step: bool = False) -> Edit:
     """Multiplies `field` by `factor` at `units` and `time` (see `Edit`)."""
-    return Edit(field, "scale", factor, units, time)
+    return Edit(field, "scale", factor, units, time, each_step=each_step)
+
+
+def add(field: str, value: Any, *, units: Any = None, time: Any = None, each_step: bool = False) -> Edit:
+    """Adds `value` to `field` at `units` and `time` (see `Edit`).
+
+    The gradient of a loss by added zeros of each step is its gradient by the field at each step.
+    """
+    return Edit(field, "add", value, units, time, each_step=each_step)
+
+
+def noise(field: str, deviation: Any, *, key: jax.Array, units: Any = None, time: Any = None) -> Edit:
+    """Adds Gaussian noise to `field`, fresh at each step, row and unit (see `Edit`).
+
+    Args:
+      field: name of the quantity.
+      deviation: standard deviation of the noise.
+      key: what it is drawn by; step *t* has ``fold_in(key, t)``, however many steps there are.
+      units: where it acts.
+      time: when it acts.
+    """
+    return Edit(field, "noise", deviation, units, time, key)
+
+
+def patch(field: str, values: Any, *, units: Any = None, time: Any = None) -> Edit:
+    """Sets `field` to `values` at `units` and `time` (see `Edit`).
+
+    Args:
+      field: name of the quantity.
+      values: those of another recording at each step, ``[batch, time, units]``, laid out like the inputs; or
+        ``[time, units]`` for every row.
+      units: where they are put; all if None.
+      time: when they are put; always if None.
+    """
+    return clamp(field, values, units=units, time=time, each_step=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """What to record of a quantity, where its name alone would record everything.
+
+    Attributes:
+      field: name of the quantity.
+      units: those that are kept, in this order; all if None.
+      stride: steps 0, stride, 2 stride, ... are kept, by position of the input.
+      statistics: whether `Moments` of the values are recorded instead of them.
+
+    Neither `stride` nor `statistics` holds more in memory than what it gives.
+
+    Raises:
+      InputError: no units, or a stride below one.
+    """
+
+    field: str
+    units: tuple[int, ...] | None = None
+    stride: int = 1
+    statistics: bool = False
+
+    def __post_init__(self) -> None:
+        if self.units is not None:
+            object.__setattr__(self, "units", tuple(int(unit) for unit in self.units))
+        if self.stride < 1 or self.units == ():
+            what = "no units" if self.units == () else f"stride={self.stride}"
+            raise InputError(what, f"in the record of '{self.field}'", "keep at least one unit, a stride of at least 1")
+
+    @property
+    def every_step(self) -> bool:
+        """Whether the value at each step is recorded."""
+        return self.stride == 1 and not self.statistics
+
+
+class Moments(NamedTuple):
+    """Statistics over the steps that exist, by row.
+
+    Attributes:
+      count: steps, ``[batch]``.
+      mean: mean over them, ``[batch, units]``; 0 of no steps.
+      m2: sum of squared deviations from the mean, ``[batch, units]``.
+      least: smallest value, ``[batch, units]``; infinity of no steps.
+      greatest: largest value, ``[batch, units]``; minus infinity of no steps.
+    """
+
+    count: jax.Array
+    mean: jax.Array
+    m2: jax.Array
+    least: jax.Array
+    greatest: jax.Array
+
+    @classmethod
+    def of(cls, value: jax.Array, valid: jax.Array) -> Moments:
+        """Those of one step: values ``[batch, units]``, of the rows where it exists ``[batch]``."""
+        here = valid[:, None]
+        kept = jnp.where(here, value, 0)
+        low, high = jnp.where(here, value, jnp.inf), jnp.where(here, value, -jnp.inf)
+        return cls(valid.astype(jnp.int32), kept, jnp.zeros_like(kept), low, high)
+
+    @property
+    def deviation(self) -> jax.Array:
+        """Standard deviation over the steps, ``[batch, units]``."""
+        return jnp.sqrt(self.m2 / jnp.maximum(self.count, 1)[..., None].astype(self.m2.dtype))
+
+    def merged(self, other: Moments) -> Moments:
+        """Those of the steps of both (Chan, Golub & LeVeque 1983)."""
+        count, apart = self.count + other.count, other.mean - self.mean
+        mine, theirs, both = (
+            n[..., None].astype(apart.dtype) for n in (self.count, other.count, jnp.maximum(count, 1))
+        )
+        return Moments(
+            count,
+            self.mean + apart * theirs / both,
+            self.m2 + other.m2 + apart**2 * mine * theirs / both,
+            jnp.minimum(self.least, other.least),
+            jnp.maximum(self.greatest, other.greatest),
+        )
+
+
+Records = str | Record | Sequence[str | Record]
+"""What can be given as `record`: names, or `Record`s."""
+
+Edits = Edit | Sequence[Edit] | None
+"""What can be given as `edit`."""
+
+
+def as_records(record: Records) -> tuple[Record, ...]:
+    """What was given as `record`.
+
+    Raises:
+      InputError: a field twice.
+    """
+    given = (record,) if isinstance(record, str | Record) else tuple(record)
+    records = tuple(Record(r) if isinstance(r, str) else r for r in given)
+    fields = [r.field for r in records]
+    if twice := [field for field in dict.fromkeys(fields) if fields.count(field) > 1]:
+        raise InputError(f"'{twice[0]}' twice", "among what to record", "record it once")
+    return records
+
+
+def as_edits(edit: Edits) -> tuple[Edit, ...]:
+    """What was given as `edit`."""
+    return (edit,) if isinstance(edit, Edit) else tuple(edit or ())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +229,7 @@ class Program:
     """The static half of a request: two equal programs on equal shapes share one compilation."""
 
     structure: Structure
-    record: tuple[str, ...] = ()
+    record: tuple[Record, ...] = ()
     edits: tuple[tuple[str, str], ...] = ()
     """Field and kind of each edit, in order."""
     reverse: bool = False
@@ -99,6 +254,10 @@ class Steps(NamedTuple):
     """``[time, batch, units]`` by field: True keeps the value from before the step."""
     edited: tuple[jax.Array | None, ...] = ()
     """``[time]`` for each edit that is limited in time."""
+    values: tuple[jax.Array | None, ...] = ()
+    """``[time, batch or 1, units or 1]`` for each edit whose value differs from step to step."""
+    position: jax.Array | None = None
+    """``[time]``: which step this is; for records that are no stack of all steps."""
 
 
 class Constants(NamedTuple):
@@ -112,7 +271,11 @@ class Constants(NamedTuple):
     zone_rate: dict[str, Any] | None = None
     """By field, the share of the old value that is kept (zoneout in evaluation)."""
     edits: tuple[tuple[jax.Array | None, Any], ...] = ()
-    """Mask of units and value of each edit."""
+    """Mask of units of each edit, and its value unless that differs from step to step."""
+
+
+Kept = dict[str, "jax.Array | Moments"]
+"""Records that are no stack of all steps, by field: strided values and statistics, as far as they are known."""
 
 
 class Operands(NamedTuple):
@@ -123,6 +286,8 @@ class Operands(NamedTuple):
     constants: Constants
     state: State
     steps: Steps
+    kept: Kept
+    """What `keep` goes on from."""
 
 
 class Result(NamedTuple):
@@ -131,18 +296,13 @@ class Result(NamedTuple):
     outputs: Outputs
     state: State
     recorded: dict[str, jax.Array]
+    """Of the records of every step."""
+    kept: Kept
+    """Of the others."""
 
 
 Product = Callable[[str, jax.Array, "jax.Array | None", State], dict[str, Field]]
 """How an executor multiplies: name, operand, mask of the operand, and the state that the step began with."""
-
-
-def split(packed: jax.Array, widths: dict[str, int]) -> dict[str, jax.Array]:
-    """Splits ``[..., gates]`` into gates by name."""
-    ends = np.cumsum(list(widths.values()))
-    return {
-        gate: packed[..., end - width : end] for (gate, width), end in zip(widths.items(), ends.tolist(), strict=True)
-    }
 
 
 def pack(gates: dict[str, jax.Array], widths: dict[str, int]) -> jax.Array:
@@ -174,26 +334,41 @@ def lookup_gradient(tokens: jax.Array, gradient: jax.Array, vocab: int) -> jax.A
     return jnp.zeros((vocab, gradient.shape[-1]), gradient.dtype).at[tokens].add(gradient)
 
 
+EDITS: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
+    "clamp": lambda value, number: number,
+    "scale": lambda value, factor: factor * value,
+    "add": lambda value, number: value + number,
+    "noise": lambda value, drawn: value + drawn,
+}
+"""What each kind of edit does."""
+
+
 def naming(
-    program: Program, constants: Constants, edited: tuple[jax.Array | None, ...], seen: dict[str, jax.Array]
+    records: Sequence[Record],
+    edits: Sequence[tuple[str, str]],
+    constant: Sequence[tuple[jax.Array | None, Any]],
+    steps: Steps,
+    seen: dict[str, jax.Array],
 ) -> At:
-    """The verb `at`: applies the program's edits, and puts what is to be recorded into `seen`.
+    """The verb `at`: applies edits, and puts what is to be recorded into `seen`.
 
     Args:
-      program: what is asked for.
-      constants: with the units and value of each edit.
-      edited: whether each edit acts now (None: always), shaped to broadcast with the named quantities.
+      records: what is to be recorded.
+      edits: field and kind of each edit, in order.
+      constant: mask of units of each edit, and its value unless that differs from step to step.
+      steps: when each edit acts (shaped to broadcast with the named quantities), and the values that differ.
       seen: where named quantities are put.
     """
+    recorded = {record.field for record in records}
 
     def at(name: str, value: jax.Array) -> jax.Array:
-        for (field, kind), (units, number), when in zip(program.edits, constants.edits, edited, strict=True):
+        for (field, kind), (units, number), when, here in zip(edits, constant, steps.edited, steps.values, strict=True):
             if field == name:
-                number = jnp.broadcast_to(number, value.shape)
+                number = jnp.broadcast_to(number if here is None else here, value.shape)
                 where = [jnp.broadcast_to(mask, value.shape) for mask in (when, units) if mask is not None]
-                changed = (number if kind == "clamp" else number * value).astype(value.dtype)
+                changed = EDITS[kind](value, number).astype(value.dtype)
                 value = jnp.where(reduce(jnp.logical_and, where, jnp.asarray(True)), changed, value)
-        if name in program.record:
+        if name in recorded:
             seen[name] = value
         return value
 
@@ -217,20 +392,33 @@ def composed_step(
       The state after the step, and what was recorded in it.
     """
     cell, seen = program.cell, {}
+    recorded = [record.field for record in program.record]
+    at = naming(program.record, program.edits, constants.edits, steps, seen)
     before = state
     if steps.reset is not None:
         before = _where(steps.reset, constants.initial, state)
     if steps.cut is not None:
         stopped = jax.lax.stop_gradient(before)
         before = {name: jnp.where(steps.cut, stopped[name], value) for name, value in before.items()}
+    products = {f"input.{gate}": value for gate, value in x.items()}
+    looked_at = (*recorded, *(field for field, _ in program.edits))
+    sums = {gate: x[gate] for gate in cell.summed if f"pre.{gate}" in looked_at}
+    missing = {gate: {name for name, fed in cell.products.items() if gate in fed} for gate in sums}
+    # An edited sum comes to the cell as a product, and its input part as zero.
+    changed = {gate for gate in sums if f"pre.{gate}" in dict(program.edits)}
+    x = {gate: jnp.zeros_like(value) if gate in changed else value for gate, value in x.items()}
 
     def dot(name: str, operand: jax.Array) -> dict[str, jax.Array]:
         dropped = constants.recurrent_mask if name in RECURRENT_PRODUCTS else None
-        gates = product(name, operand, dropped, before)
-        seen.update({f"{name}.{gate}": value for gate, value in gates.items() if f"{name}.{gate}" in program.record})
+        gates = dict(product(name, operand, dropped, before))
+        products.update({f"{name}.{gate}": value for gate, value in gates.items()})
+        for gate in sums.keys() & gates:
+            sums[gate] = sums[gate] + gates[gate]
+            missing[gate].discard(name)
+            whole = jnp.zeros_like(sums[gate]) if missing[gate] else at(f"pre.{gate}", sums[gate])
+            gates[gate] = whole if gate in changed else gates[gate]
         return gates
 
-    at = naming(program, constants, steps.edited, seen)
     after = cell.step(constants.small, dict(before), x, dot, at)
     if steps.zone is not None:
         zone = steps.zone
@@ -238,12 +426,72 @@ def composed_step(
     if constants.zone_rate is not None:
         rate = constants.zone_rate
         after = {name: v + rate[name] * (before[name] - v) if name in rate else v for name, v in after.items()}
-    seen.update({f"input.{gate}": v for gate, v in x.items() if f"input.{gate}" in program.record})
+    seen.update({name: value for name, value in products.items() if name in recorded})
     if steps.mask is not None:
         seen = {name: jnp.where(steps.mask[:, None], value, 0) for name, value in seen.items()}
         after = _where(steps.mask, after, state)
-    seen.update({name: after[name] for name in program.record if name in after})
-    return after, jax.lax.stop_gradient(seen)
+    seen.update({name: after[name] for name in recorded if name in after})
+    return after, jax.lax.stop_gradient(chosen(program.record, seen))
+
+
+def chosen(records: Sequence[Record], seen: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """The units that are recorded of each quantity."""
+    units = {record.field: list(record.units) for record in records if record.units is not None}
+    return {name: value[..., units[name]] if name in units else value for name, value in seen.items()}
+
+
+def nothing_kept(records: Sequence[Record], widths: dict[str, int], time: int, batch: int, dtype: Any) -> Kept:
+    """What `keep` starts from, for sequences of `time` steps."""
+    kept: Kept = {}
+    for record in records:
+        units = widths[record.field] if record.units is None else len(record.units)
+        nothing = jnp.zeros((batch, units), dtype)
+        if record.statistics:
+            kept[record.field] = Moments.of(nothing, jnp.zeros(batch, bool))
+        elif record.stride > 1:  # its last row takes the steps between
+            kept[record.field] = jnp.broadcast_to(nothing, (-(-time // record.stride) + 1, *nothing.shape))
+    return kept
+
+
+def keep(records: Sequence[Record], kept: Kept, seen: dict[str, jax.Array], steps: Steps) -> Kept:
+    """Adds one step to what is kept of those records that are no stack of all steps."""
+    found = dict(kept)
+    for record in records:
+        if record.every_step:
+            continue
+        assert steps.position is not None  # such a record comes with it
+        value, so_far = seen[record.field], kept[record.field]
+        at_stride = steps.position % record.stride == 0
+        if isinstance(so_far, Moments):
+            valid = jnp.ones(value.shape[0], bool) if steps.mask is None else steps.mask
+            found[record.field] = so_far.merged(Moments.of(value.astype(so_far.mean.dtype), valid & at_stride))
+        else:
+            last = so_far.shape[0] - 1
+            row = jnp.where(at_stride, steps.position // record.stride, last)
+            found[record.field] = jax.lax.dynamic_update_index_in_dim(so_far, value.astype(so_far.dtype), row, 0)
+    return found
+
+
+def keep_all(records: Sequence[Record], kept: Kept, seen: dict[str, jax.Array], steps: Steps) -> Kept:
+    """Adds all steps at once, their values being ``[time, batch, units]``."""
+    rest = {record.field: seen[record.field] for record in records if not record.every_step}
+    if not rest:
+        return kept
+    return jax.lax.scan(lambda kept, here: (keep(records, kept, *here), None), kept, (rest, steps))[0]
+
+
+def stacked(records: Sequence[Record], seen: dict[str, jax.Array], states: Collection[str]) -> dict[str, jax.Array]:
+    """What is recorded of every step, less those `states` that the executor stacks anyway."""
+    wanted = [record for record in records if record.every_step]
+    return {r.field: seen[r.field] for r in wanted if not (r.units is None and r.field in states)}
+
+
+def with_states(
+    records: Sequence[Record], found: dict[str, jax.Array], states: dict[str, Outputs]
+) -> dict[str, jax.Array]:
+    """What `stacked` left out, with what it did not."""
+    wanted = [record.field for record in records if record.every_step]
+    return {field: found[field] if field in found else jax.lax.stop_gradient(states[field]) for field in wanted}
 
 
 def masked_outputs(hidden: Outputs, mask: StepMask | None) -> Outputs:
@@ -251,15 +499,23 @@ def masked_outputs(hidden: Outputs, mask: StepMask | None) -> Outputs:
     return hidden if mask is None else jnp.where(mask[..., None], hidden, 0)
 
 
-def recordable(cell: Cell) -> tuple[str, ...]:
-    """Every name that can be recorded: fields, state, and the gates of each product as `product.gate`."""
-    products = [f"{name}.{gate}" for name in ("input", *cell.products) for gate in cell.gate_widths(name)]
-    return tuple(dict.fromkeys((*cell.fields, *cell.state, *products)))
+def recordable(cell: Cell) -> dict[str, int]:
+    """Everything that can be recorded, and its units: what can be edited, and the gates of each product."""
+    products = {
+        f"{name}.{gate}": width for name in ("input", *cell.products) for gate, width in cell.gate_widths(name).items()
+    }
+    return editable(cell) | products
 
 
-def field_width(cell: Cell, name: str) -> int:
-    """Units of the quantity called `name`."""
-    return cell.widths.get(name, cell.units)
+def editable(cell: Cell) -> dict[str, int]:
+    """Everything that can be edited, and its units: fields, state, and ``pre.GATE``.
+
+    The last is the sum of a gate's input part and products, for the gates that use nothing but that sum. What a step
+    adds to it itself (peepholes, the second bias of a GRU) is not in it.
+    """
+    fields = {name: cell.widths.get(name, cell.units) for name in (*cell.fields, *cell.state)}
+    widths = cell.gate_widths("input")
+    return fields | {f"pre.{gate}": widths[gate] for gate in cell.summed if gate in widths}
 
 
 def _where(condition: RowMask, then: Any, otherwise: Any) -> Any:
@@ -270,13 +526,19 @@ def selection(what: Any, size: int, axis: str) -> jax.Array | None:
     """A boolean mask of `size` from an index, indices, a slice or a mask; None stays None.
 
     Raises:
-      InputError: an index beyond `size`.
+      InputError: an index beyond `size`, or a mask of another size.
     """
-    if what is None or isinstance(what, jax.Array):
+    if what is None:
+        return None
+    if isinstance(what, jax.Array) and what.dtype == bool:
+        if what.shape != (size,):
+            raise InputError(f"a mask of {axis} of shape {what.shape}", "in an edit", f"give one of shape ({size},)")
         return what
     mask = np.zeros(size, bool)
     try:
-        mask[what if not isinstance(what, Sequence) else np.asarray(what)] = True
+        mask[what if isinstance(what, slice) else np.asarray(what)] = True
+    except jax.errors.TracerArrayConversionError:  # numbers of units that are known only in the program
+        return jnp.zeros(size, bool).at[what].set(True)
     except IndexError as error:
         raise InputError(f"{axis} {what!r}", "in an edit", f"there are {size}, counted from 0") from error
     return jnp.asarray(mask)

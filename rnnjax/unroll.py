@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,15 +17,26 @@ from rnnjax.executors import EXECUTORS, Plan, choose
 from rnnjax.sequence import (
     Constants,
     Edit,
+    Edits,
+    Kept,
     Lookup,
+    Moments,
     Operands,
     Program,
     Projected,
+    Record,
+    Records,
     Result,
     Steps,
-    field_width,
+    as_edits,
+    as_records,
+    chosen,
+    editable,
     input_items,
+    keep_all,
     matmul,
+    naming,
+    nothing_kept,
     recordable,
     selection,
 )
@@ -41,13 +52,14 @@ class Unrolled:
         backward, from a bidirectional layer that does not merge.
       state: the state after the last valid step of each row, by field, each ``[batch, units]``.
       recorded: what was recorded, by name, laid out like `outputs`: index *t* is the value at input *t*, states being
-        those after it. Masked steps show the carried state, and zero for everything else. No gradient flows through it.
+        those after it. Masked steps show the carried state, and zero for everything else; `Moments` leave them out. No
+        gradient flows through it.
       plan: which executor ran, and why the others did not; of several layers, pairs of name and plan.
     """
 
     outputs: Any
     state: dict[str, jax.Array]
-    recorded: dict[str, jax.Array]
+    recorded: dict[str, Any]
     plan: Plan | tuple[tuple[str, Plan], ...] = dataclasses.field(metadata={"static": True})
 
 
@@ -75,8 +87,8 @@ def unroll(
     reset: ArrayLike | None = None,
     initial: Mapping[str, ArrayLike] | None = None,
     reverse: bool = False,
-    record: Sequence[str] = (),
-    edit: Edit | Sequence[Edit] | None = None,
+    record: Records = (),
+    edit: Edits = None,
     key: jax.Array | None = None,
     recurrent_dropout: Any = None,
     zoneout: Mapping[str, Any] | None = None,
@@ -102,8 +114,9 @@ def unroll(
         after the step to the right).
       initial: what a reset returns a row to; zero if None.
       reverse: whether to go from the last step to the first. Outputs stay where their inputs are.
-      record: names of quantities to record: states, gates, and gates of a product as `recurrent.i` or `input.i`.
-      edit: changes inside the loop; see `clamp` and `scale`.
+      record: what to record: names of quantities, or `Record`s of them. States and gates by name; gates of a product as
+        `recurrent.i` or `input.i`, and their sum as `pre.i`; see `recordable`.
+      edit: changes inside the loop; see `Edit`.
       key: randomness for dropout and zoneout; None means evaluation.
       recurrent_dropout: rate at which units of the recurrent operand are dropped, one mask for all steps (Gal &
         Ghahramani 2016). A number, which may be traced.
@@ -120,11 +133,11 @@ def unroll(
       Outputs, final state, records and plan; see `Unrolled`. A row of length 0 returns its initial state and zeros.
 
     Raises:
-      InputError: shapes that do not fit together, or a name that the cell does not have.
+      InputError: shapes that do not fit together, or a name that the cell does not have (or twice).
     """
     if not (remat is None or remat == "step" or (isinstance(remat, int) and remat >= 1)):
         raise InputError(f"remat={remat!r}", "in unroll", "give None, 'step', or a number of steps, at least 1")
-    edits = (edit,) if isinstance(edit, Edit) else tuple(edit or ())
+    records, edits = as_records(record), as_edits(edit)
     table = inputs.table if isinstance(inputs, Embedded) else None
     values = inputs.tokens if isinstance(inputs, Embedded) else jnp.asarray(inputs)
     _check_inputs(cell, values, table)
@@ -136,44 +149,125 @@ def unroll(
     weights = cell.weights()
     program = Program(
         Structure(cell),
-        tuple(dict.fromkeys(record)),
+        records,
         tuple((e.field, e.kind) for e in edits),
         reverse,
         remat == "step",
         unroll,
     )
-    _check_names(cell, program)
+    widths = recordable(cell)
+    _check_names(cell, records, edits, widths)
     valid = _valid(mask, lengths, time, batch)
     if valid is not None and values.ndim == 3:
         values = jnp.where(valid[..., None], values, 0)  # else 0 * nan, in the gradient of a step that does not exist
+    asked = [_asked(e, time, batch, widths[e.field], cell.state_dtype, time_major) for e in edits]
     steps = Steps(
         mask=valid,
         reset=_checked_steps(reset, time, batch, "reset"),
         cut=None if truncate is None else _cuts(time, truncate, reverse),
-        edited=tuple(selection(e.time, time, "time") for e in edits),
+        edited=tuple(e.when for e in asked),
+        values=tuple(e.each for e in asked),
+        position=None if all(r.every_step for r in records) else jnp.arange(time),
     )
-    constants = Constants(
-        weights.small,
-        base,
-        edits=tuple(
-            (selection(e.units, field_width(cell, e.field), "units"), jnp.asarray(e.value, cell.state_dtype))
-            for e in edits
-        ),
-    )
+    constants = Constants(weights.small, base, edits=tuple((e.units, e.value) for e in asked))
     constants, steps = _with_noise(cell, weights, constants, steps, key, recurrent_dropout, zoneout, time, batch)
     start = _checked_state(cell, state, batch) if state is not None else base
-    operands = Operands(_project(cell, weights, values, table), weights.kernels, constants, start, steps)
+    kept = nothing_kept(records, widths, time, batch, cell.state_dtype)
+    operands = Operands(_project(cell, weights, values, table), weights.kernels, constants, start, steps, kept)
     plan = choose(program, operands, executor)
     run = partial(EXECUTORS[plan.executor].run, program)
     if isinstance(remat, int) and remat < time:
         result = _in_segments(run, operands, remat, program.reverse)
     else:
         result = run(operands)
-    outputs, recorded = result.outputs, result.recorded
-    if not time_major:
-        outputs = jnp.swapaxes(outputs, 0, 1)
-        recorded = {name: jnp.swapaxes(value, 0, 1) for name, value in recorded.items()}
-    return Unrolled(outputs, result.state, recorded, plan)
+    recorded = _laid_out(result.recorded, result.kept, time_major)
+    return Unrolled(result.outputs if time_major else jnp.swapaxes(result.outputs, 0, 1), result.state, recorded, plan)
+
+
+def looked_at(
+    name: str, values: jax.Array, records: Sequence[Record], edits: Sequence[Edit], valid: jax.Array | None = None
+) -> tuple[jax.Array, dict[str, Any]]:
+    """The verb `at` for all steps of a quantity that is computed outside any loop: edits it, and records it.
+
+    Args:
+      name: name of the quantity.
+      values: ``[batch, time, units]``.
+      records: what is recorded, of this quantity and others.
+      edits: what is edited, of this quantity and others.
+      valid: which steps exist, ``[batch, time]``; all if None.
+
+    Returns:
+      The values, edited; and what was recorded of them, by name.
+    """
+    records, edits = [r for r in records if r.field == name], [e for e in edits if e.field == name]
+    if not (records or edits):
+        return values, {}
+    (batch, time, width), dtype = values.shape, values.dtype
+    _check_units(records, {name: width})
+    asked = [_asked(edit, time, batch, width, dtype, time_major=False) for edit in edits]
+    steps = Steps(
+        mask=None if valid is None else valid.T,
+        edited=tuple(None if each.when is None else each.when[:, None, None] for each in asked),
+        values=tuple(each.each for each in asked),
+        position=jnp.arange(time),
+    )
+    seen: dict[str, jax.Array] = {}
+    at = naming(records, [(e.field, e.kind) for e in edits], [(e.units, e.value) for e in asked], steps, seen)
+    value = at(name, jnp.swapaxes(values, 0, 1))
+    if steps.mask is not None:
+        mask = steps.mask[..., None]
+        seen = {name: jnp.where(mask, value, 0) for name, value in seen.items()}
+    seen = jax.lax.stop_gradient(chosen(records, seen))
+    kept = nothing_kept(records, {name: width}, time, batch, dtype)
+    kept = keep_all(records, kept, seen, Steps(steps.mask, position=steps.position))
+    found = {record.field: seen[record.field] for record in records if record.every_step}
+    return jnp.swapaxes(value, 0, 1) if edits else values, _laid_out(found, kept, time_major=False)
+
+
+def _laid_out(recorded: dict[str, jax.Array], kept: Kept, time_major: bool) -> dict[str, Any]:
+    """All that was recorded; values with steps are batch-major if not `time_major`."""
+    arrays = {**recorded, **{name: value[:-1] for name, value in kept.items() if not isinstance(value, Moments)}}
+    moments = {name: value for name, value in kept.items() if isinstance(value, Moments)}
+    return moments | (arrays if time_major else {name: jnp.swapaxes(v, 0, 1) for name, v in arrays.items()})
+
+
+class _Asked(NamedTuple):
+    """One edit as arrays: where and when it acts (None: all), and its value, constant or of each step."""
+
+    units: jax.Array | None
+    when: jax.Array | None
+    value: jax.Array | None
+    each: jax.Array | None
+
+
+def _asked(edit: Edit, time: int, batch: int, width: int, dtype: Any, time_major: bool) -> _Asked:
+    """Checks an edit and, if it is noise, draws it."""
+    where = selection(edit.units, width, "units"), selection(edit.time, time, "time")
+    value = jnp.asarray(edit.value, dtype)
+    if edit.each_step:
+        if value.ndim == 3 and not time_major:
+            value = jnp.swapaxes(value, 0, 1)
+        expected = (time, batch, width)
+        value = value[:, None] if value.ndim == 2 else value
+        fits = value.ndim == 3 and value.shape[0] == time
+    else:
+        expected = (batch, width)
+        fits = value.ndim <= 2
+    if not fits or any(a not in (1, b) for a, b in zip(value.shape[::-1], expected[::-1], strict=False)):
+        layout = f"[time, units] or {'[time, batch, units]' if time_major else '[batch, time, units]'}"
+        raise InputError(
+            f"values of shape {jnp.shape(edit.value)}",
+            f"in an edit of '{edit.field}'",
+            f"give {layout if edit.each_step else 'what broadcasts with [batch, units]'}, "
+            f"there being {batch} rows of {time} steps of {width} units",
+        )
+    if edit.kind == "noise":
+        key = edit.key
+        if key is None:
+            raise InputError("noise without a key", f"in an edit of '{edit.field}'", "give key=jax.random.key(0)")
+        draw = lambda t: jax.random.normal(jax.random.fold_in(key, t), (batch, width), dtype)  # noqa: E731
+        return _Asked(*where, None, jnp.broadcast_to(value, (time, batch, width)) * jax.vmap(draw)(jnp.arange(time)))
+    return _Asked(*where, None, value) if edit.each_step else _Asked(*where, value, None)
 
 
 def _project(cell: Cell, weights: Weights, values: jax.Array, table: jax.Array | None) -> Projected | Lookup:
@@ -197,26 +291,27 @@ def _in_segments(run: Callable[[Operands], Result], operands: Operands, length: 
     lookup = isinstance(source, Lookup)
 
     @jax.checkpoint
-    def segment(state, piece):
-        items, steps = piece
+    def segment(carry, piece):
+        (state, kept), (items, steps) = carry, piece
         part = source._replace(tokens=items) if lookup else Projected(items)
-        result = run(operands._replace(source=part, state=state, steps=steps))
-        return result.state, (result.outputs, result.recorded)
+        result = run(operands._replace(source=part, state=state, steps=steps, kept=kept))
+        return (result.state, result.kept), (result.outputs, result.recorded)
 
     scanned = (input_items(source), operands.steps)
     time = scanned[0].shape[0]
     edge = time % length
     start = edge if reverse else 0
     whole = jax.tree.map(lambda v: v[start : start + time - edge].reshape(-1, length, *v.shape[1:]), scanned)
-    state, found = jax.lax.scan(segment, operands.state, whole, reverse=reverse)
+    carry, found = jax.lax.scan(segment, (operands.state, operands.kept), whole, reverse=reverse)
     found = jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:]), found)
     if edge:
         rest = jax.tree.map(lambda v: v[:edge] if reverse else v[time - edge :], scanned)
-        state, last = segment(state, rest)
+        carry, last = segment(carry, rest)
         pair = (last, found) if reverse else (found, last)
         found = jax.tree.map(lambda *parts: jnp.concatenate(parts), *pair)
     outputs, recorded = found
-    return Result(outputs, state, recorded)
+    state, kept = carry
+    return Result(outputs, state, recorded, kept)
 
 
 def _cuts(time: int, truncate: int, reverse: bool) -> jax.Array:
@@ -309,8 +404,17 @@ def _check_inputs(cell: Cell, values: jax.Array, table: jax.Array | None) -> Non
         raise InputError(f"inputs of {width} features", f"in unroll of {name}", f"this cell was made for {cell.input}")
 
 
-def _check_names(cell: Cell, program: Program) -> None:
-    editable = tuple(dict.fromkeys((*cell.fields, *cell.state)))
-    wanted = [(n, recordable(cell)) for n in program.record] + [(field, editable) for field, _ in program.edits]
+def _check_names(cell: Cell, records: Sequence[Record], edits: Sequence[Edit], widths: Mapping[str, int]) -> None:
+    wanted = [(record.field, widths) for record in records] + [(edit.field, editable(cell)) for edit in edits]
     for name, known in wanted:
-        lookup(dict.fromkeys(known), name, f"quantity of {type(cell).__name__}")
+        lookup(known, name, f"quantity of {type(cell).__name__}")
+    _check_units(records, widths)
+
+
+def _check_units(records: Sequence[Record], widths: Mapping[str, int]) -> None:
+    for record in records:
+        for unit in record.units or ():
+            if not 0 <= unit < widths[record.field]:
+                raise InputError(
+                    f"unit {unit}", f"in the record of '{record.field}'", f"there are {widths[record.field]}, from 0"
+                )

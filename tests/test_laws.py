@@ -422,13 +422,13 @@ def test_recording_changes_nothing(name, executor):
         return result.outputs, result.recorded
 
     silent, _ = run(inputs, ())
-    outputs, recorded = run(inputs, sequence.recordable(cell))
+    outputs, recorded = run(inputs, tuple(sequence.recordable(cell)))
     assert set(recorded) == set(sequence.recordable(cell))
     np.testing.assert_array_max_ulp(outputs, silent, maxulp=2)
     np.testing.assert_array_equal(np.where(recorded["h"] == outputs, 0, outputs), 0)
 
     def through_records(variables, inputs):
-        found = unroll(nnx.merge(graph, variables), inputs, record=sequence.recordable(cell), executor=executor)
+        found = unroll(nnx.merge(graph, variables), inputs, record=tuple(sequence.recordable(cell)), executor=executor)
         return sum(jnp.sum(value) for value in found.recorded.values())
 
     assert_zero(quick(jax.grad(through_records, argnums=(0, 1)))(variables, inputs))

@@ -9,16 +9,18 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from rnnjax.cells import LinearCell
+from rnnjax.cells import LinearCell, split
 from rnnjax.sequence import (
     Operands,
     Program,
     Result,
+    Steps,
+    chosen,
     input_items,
     input_part,
+    keep_all,
     masked_outputs,
     naming,
-    split,
 )
 
 
@@ -40,12 +42,14 @@ def run(program: Program, operands: Operands) -> Result:
     assert isinstance(cell, LinearCell)  # `refuse` has seen to it
     (field,) = cell.state
     x = split(input_part(operands.source, input_items(operands.source)), cell.gate_widths("input"))
-    seen = {f"input.{gate}": value for gate, value in x.items() if f"input.{gate}" in program.record}
+    recorded = {record.field for record in program.record}
+    seen = {f"input.{gate}": value for gate, value in x.items() if f"input.{gate}" in recorded}
     edited = tuple(None if when is None else when[:, None, None] for when in steps.edited)
-    a, b = cell.affine(constants.small, x, naming(program, constants, edited, seen))
+    at = naming(program.record, program.edits, constants.edits, steps._replace(edited=edited), seen)
+    a, b = cell.affine(constants.small, x, at)
     if steps.reset is not None:
         reset = steps.reset[..., None]
-        a, b = jnp.where(reset, 0, a), jnp.where(reset, a * constants.initial[field] + b, b)
+        a, b = jnp.where(reset, 0, a), jnp.where(reset, a * constants.initial[field][None] + b, b)
     if steps.mask is not None:
         mask = steps.mask[..., None]
         a, b = jnp.where(mask, a, 1), jnp.where(mask, b, 0)
@@ -57,6 +61,9 @@ def run(program: Program, operands: Operands) -> Result:
         return later[0] * earlier[0], later[0] * earlier[1] + later[1]
 
     _, hidden = jax.lax.associative_scan(combine, (a, b), reverse=program.reverse)
-    if field in program.record:
+    if field in recorded:
         seen[field] = hidden
-    return Result(masked_outputs(hidden, steps.mask), {field: hidden[last]}, jax.lax.stop_gradient(seen))
+    seen = jax.lax.stop_gradient(chosen(program.record, seen))
+    kept = keep_all(program.record, operands.kept, seen, Steps(steps.mask, position=steps.position))
+    found = {record.field: seen[record.field] for record in program.record if record.every_step}
+    return Result(masked_outputs(hidden, steps.mask), {field: hidden[last]}, found, kept)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 
-from rnnjax.cells import Cell
+from rnnjax.cells import Cell, split
 from rnnjax.notation import Field, Outputs, State
 from rnnjax.sequence import (
     RECURRENT_PRODUCTS,
@@ -28,14 +28,17 @@ from rnnjax.sequence import (
     Program,
     Projected,
     Result,
+    Steps,
     composed_step,
     input_items,
     input_part,
+    keep,
     lookup_gradient,
     masked_outputs,
     matmul,
     pack,
-    split,
+    stacked,
+    with_states,
 )
 
 
@@ -51,23 +54,21 @@ def run(program: Program, operands: Operands) -> Result:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _run(program: Program, operands: Operands) -> Result:
-    states, _, final, recorded = _loop(program, operands, store=False)
-    return Result(masked_outputs(states[program.cell.output], operands.steps.mask), final, recorded)
+    return _loop(program, operands, store=False)[0]
 
 
 def _forward(program: Program, operands: Operands):
-    states, stored, final, recorded = _loop(program, operands, store=True)
-    outputs = masked_outputs(states[program.cell.output], operands.steps.mask)
-    return Result(outputs, final, recorded), (operands, states, stored)
+    result, states, stored = _loop(program, operands, store=True)
+    return result, (operands._replace(kept={}), states, stored)
 
 
 def _loop(program: Program, operands: Operands, *, store: bool):
-    """The forward loop: states and stored products of every step, final state, records."""
+    """The forward loop: its result, and states and stored products of every step."""
     cell, source = program.cell, operands.source
     widths = cell.gate_widths("input")
 
-    def step(state, item):
-        inputs, steps = item
+    def step(carry, item):
+        (state, kept), (inputs, steps) = carry, item
         x = input_part(source, inputs)
         sums, rest = {"packed": x}, {}
 
@@ -81,19 +82,20 @@ def _loop(program: Program, operands: Operands, *, store: bool):
             return gates
 
         after, seen = composed_step(program, operands.constants, state, split(x, widths), steps, product)
-        if not store:
-            return after, ({cell.output: after[cell.output]}, None, seen)
-        stored = None if program.remat else (sums["packed"] if cell.summed else None, rest)
-        return after, (after, stored, seen)
+        kept = keep(program.record, kept, seen, steps)
+        states = after if store else {cell.output: after[cell.output]}
+        stored = (sums["packed"] if cell.summed else None, rest) if store and not program.remat else None
+        return (after, kept), (states, stored, stacked(program.record, seen, states))
 
-    final, (states, stored, recorded) = jax.lax.scan(
+    (final, kept), (states, stored, found) = jax.lax.scan(
         step,
-        jax.tree.map(jnp.asarray, operands.state),
+        (jax.tree.map(jnp.asarray, operands.state), operands.kept),
         (input_items(source), operands.steps),
         reverse=program.reverse,
         unroll=program.unroll,
     )
-    return states, stored, final, recorded
+    outputs = masked_outputs(states[cell.output], operands.steps.mask)
+    return Result(outputs, final, with_states(program.record, found, states), kept), states, stored
 
 
 def _unsummed(cell: Cell, product: str) -> dict[str, int]:
@@ -180,7 +182,7 @@ def _backward(program: Program, residuals, gradients: Result):
             for name in cell.products
         }
 
-        def replay(state, x, known, shared):
+        def replay(state, x, known, shared, values):
             constants = _with(operands.constants, shared)
             emitted = {}
 
@@ -194,23 +196,23 @@ def _backward(program: Program, residuals, gradients: Result):
                 kernels = operands.kernels[name], transposed[name]
                 return cast("dict[str, Field]", _known_product(rule, operand, mask, *kernels, known[name]))
 
-            after, _ = composed_step(silent, constants, state, x, here, product)
+            after, _ = composed_step(silent, constants, state, x, here._replace(values=values), product)
             return after, emitted
 
-        after, pull, emitted = jax.vjp(replay, state, x, known, shared, has_aux=True)
+        after, pull, emitted = jax.vjp(replay, state, x, known, shared, here.values, has_aux=True)
         d_state = {**d_state, cell.output: d_state[cell.output] + d_hidden}
-        d_state, d_x, d_known, d_new = pull({name: d_state[name].astype(after[name].dtype) for name in after})
+        d_state, d_x, d_known, d_new, d_values = pull({name: d_state[name].astype(after[name].dtype) for name in after})
         d_rest = {
             name: pack(d_known[name], cell.gate_widths(name))
             for name in cell.products
             if not _is_input_gradient(cell, name)
         }
-        return (d_state, jax.tree.map(jnp.add, d_shared, d_new)), (pack(d_x, widths), d_rest, emitted)
+        return (d_state, jax.tree.map(jnp.add, d_shared, d_new)), (pack(d_x, widths), d_rest, emitted, d_values)
 
     d_hidden = masked_outputs(gradients.outputs, steps.mask)
     carry = (gradients.state, jax.tree.map(jnp.zeros_like, shared))
     items = (before, input_items(operands.source) if packed is None else packed, rest, steps, d_hidden)
-    (d_state, d_shared), (d_x, d_rest, emitted) = jax.lax.scan(
+    (d_state, d_shared), (d_x, d_rest, emitted, d_values) = jax.lax.scan(
         step, carry, items, reverse=not program.reverse, unroll=program.unroll
     )
     stepped_from = _after_reset(operands, before)
@@ -235,7 +237,7 @@ def _backward(program: Program, residuals, gradients: Result):
         zone_rate=d_shared.zone_rate,
         edits=tuple((None, d_value) for d_value in d_shared.values),
     )
-    return (Operands(d_source, d_kernels, constants, d_state, None),)  # type: ignore[arg-type]
+    return (Operands(d_source, d_kernels, constants, d_state, Steps(edited=None, values=d_values), None),)  # type: ignore[arg-type]
 
 
 _run.defvjp(_forward, _backward)
@@ -247,8 +249,8 @@ class _Shared(NamedTuple):
     small: dict[str, jax.Array]
     initial: State
     zone_rate: dict[str, jax.Array] | None
-    values: tuple[jax.Array, ...]
-    """Of the edits."""
+    values: tuple[jax.Array | None, ...]
+    """Of the edits, where they are the same at every step."""
 
 
 def _differentiable(operands: Operands) -> _Shared:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from rnnjax.cells import split
 from rnnjax.sequence import (
     Operands,
     Program,
@@ -12,9 +13,11 @@ from rnnjax.sequence import (
     composed_step,
     input_items,
     input_part,
+    keep,
     masked_outputs,
     matmul,
-    split,
+    stacked,
+    with_states,
 )
 
 
@@ -31,17 +34,20 @@ def run(program: Program, operands: Operands) -> Result:
         operand = operand if mask is None else operand * mask
         return split(matmul(cell, operand, operands.kernels[name]), cell.gate_widths(name))
 
-    def step(state, item):
-        inputs, steps = item
+    def step(carry, item):
+        (state, kept), (inputs, steps) = carry, item
         x = split(input_part(source, inputs), cell.gate_widths("input"))
         after, seen = composed_step(program, operands.constants, state, x, steps, product)
-        return after, (after[cell.output], seen)
+        kept = keep(program.record, kept, seen, steps)
+        shown = {cell.output: after[cell.output]}
+        return (after, kept), (shown, stacked(program.record, seen, shown))
 
-    state, (hidden, recorded) = jax.lax.scan(
+    (state, kept), (shown, found) = jax.lax.scan(
         jax.checkpoint(step) if program.remat else step,
-        jax.tree.map(jnp.asarray, operands.state),
+        (jax.tree.map(jnp.asarray, operands.state), operands.kept),
         (input_items(source), operands.steps),
         reverse=program.reverse,
         unroll=program.unroll,
     )
-    return Result(masked_outputs(hidden, operands.steps.mask), state, recorded)
+    recorded = with_states(program.record, found, shown)
+    return Result(masked_outputs(shown[cell.output], operands.steps.mask), state, recorded, kept)
