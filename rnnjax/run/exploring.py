@@ -62,6 +62,7 @@ def exploration(run: Run, steps: int, checkpoint: Checkpoint) -> Exploration:
         lesions={field: atlas.change},
         loss=None if targets is None else -np.log(np.maximum(probabilities[np.arange(length), targets], 1e-30)),
         predicted=[] if probabilities is None else _likeliest(task, probabilities),
+        answers=[] if targets is None or _continues(task) else [task.labels[int(k)] for k in targets],
         film=None if film is None else _film(film, field),
         starts=_starts(found, field),
     )
@@ -89,6 +90,11 @@ def _symbols(task: Task, batch: Batch, *, written: bool) -> list[str]:
     if inputs.shape[2] == 1:
         return [f"{value:.3g}" for value in inputs[exists][:, 0]]
     return [str(place) for place in np.nonzero(exists)[1]]
+
+
+def _continues(task: Task) -> bool:
+    """Whether the right answer at a step is the symbol that is read next."""
+    return task.read == "every" and task.labels == task.alphabet
 
 
 def _targets(task: Task, batch: Batch) -> np.ndarray:
