@@ -42,7 +42,7 @@ DEMO = {
     "train.clip_norm": 1.0,
     "train.forget": 0.05,  # so that it learns to begin from nothing, as a sample does
     "train.log_every": 50,
-    "train.checkpoint_every": 250,
+    "train.checkpoint_every": 100,
     "train.evaluate_every": 250,
     "sample.prompts": ["ROMEO:\n", "To be, or not to be"],
     "record.film": 500,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rnnjax.recording import Recording
     from rnnjax.run import Interrupted, NonFinite, Run, resume, run
     from rnnjax.run import open_run as open
-    from rnnjax.sequence import Moments, Record, add, clamp, lesion, noise, patch, scale
+    from rnnjax.sequence import Edit, Moments, Record, add, clamp, lesion, noise, patch, scale
     from rnnjax.train import TrainConfig
     from rnnjax.unroll import Embedded, Unrolled, unroll
 
@@ -59,6 +59,7 @@ _HOMES = {
     "open": "run",
     "lesion_atlas": "interpret",
     "Recording": "recording",
+    "Edit": "sequence",
     "Moments": "sequence",
     "Record": "sequence",
     "add": "sequence",
@@ -75,6 +76,7 @@ _HOMES = {
 
 __all__ = [
     "Bidirectional",
+    "Edit",
     "Embedded",
     "EncoderDecoder",
     "Experiment",

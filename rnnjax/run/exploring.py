@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -52,19 +52,15 @@ def exploration(run: Run, steps: int, checkpoint: Checkpoint) -> Exploration:
     length = len(found[field])
     shown = [name for name in found.fields if name != "probabilities" and len(found[name]) == length]
     atlas = lesion_atlas(model, [task.probe(LESION_STEPS, ROWS)], task, field)
-    probabilities = found["probabilities"] if classes else None
-    targets = _targets(task, batch) if classes else None
     return Exploration(
         name=run.path.name,
         symbols=_symbols(task, batch, written=written),
         layers={name: Layer(found[name], found.units(name)) for name in shown},
         notes=[Note(field, n.unit, n.concept, n.effect, n.direction, n.q) for n in scores.named],
         lesions={field: atlas.change},
-        loss=None if targets is None else -np.log(np.maximum(probabilities[np.arange(length), targets], 1e-30)),
-        predicted=[] if probabilities is None else _likeliest(task, probabilities),
-        answers=[] if targets is None or _continues(task) else [task.labels[int(k)] for k in targets],
         film=None if film is None else _film(film, field),
         starts=_starts(found, field),
+        **(_answered(task, batch, found["probabilities"]) if classes else {}),
     )
 
 
@@ -92,23 +88,20 @@ def _symbols(task: Task, batch: Batch, *, written: bool) -> list[str]:
     return [str(place) for place in np.nonzero(exists)[1]]
 
 
-def _continues(task: Task) -> bool:
-    """Whether the right answer at a step is the symbol that is read next."""
-    return task.read == "every" and task.labels == task.alphabet
-
-
-def _targets(task: Task, batch: Batch) -> np.ndarray:
-    """The right answer at every step that exists, ``[steps]``."""
+def _answered(task: Task, batch: Batch, probabilities: np.ndarray) -> dict[str, Any]:
+    """What the model makes of every step: its loss, the likeliest answers, and the right one where it is not the next
+    symbol."""
     targets = np.asarray(batch.targets)
-    return targets.reshape(-1) if task.read == "answer" else targets[np.asarray(batch.existing())]
-
-
-def _likeliest(task: Task, probabilities: np.ndarray) -> list[list[tuple[str, float]]]:
-    """The likeliest symbols at each step, with their probabilities."""
+    targets = targets.reshape(-1) if task.read == "answer" else targets[np.asarray(batch.existing())]
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :LIKELIEST]
-    return [
-        [(task.labels[int(k)], float(row[k])) for k in best] for best, row in zip(order, probabilities, strict=True)
-    ]
+    continues = task.read == "every" and task.labels == task.alphabet
+    return {
+        "loss": -np.log(np.maximum(probabilities[np.arange(len(targets)), targets], 1e-30)),
+        "predicted": [
+            [(task.labels[int(k)], float(row[k])) for k in best] for best, row in zip(order, probabilities, strict=True)
+        ],
+        "answers": [] if continues else [task.labels[int(k)] for k in targets],
+    }
 
 
 def _starts(found: Recording, field: str) -> np.ndarray:

@@ -16,8 +16,9 @@ from rnnjax import config, figures
 from rnnjax.experiment import storable
 from rnnjax.figures import Figure
 from rnnjax.looks import Sight
+from rnnjax.recording import Recording
 from rnnjax.report import Report, page
-from rnnjax.run.exploring import exploration
+from rnnjax.run.exploring import FILM, exploration
 from rnnjax.tasks import Table, Text
 from rnnjax.tasks.base import aligned
 
@@ -28,6 +29,7 @@ Drawn = list[tuple[str, str, Figure]]
 """Titles, captions and figures."""
 
 VIEW = "view.html"
+STRIPS, FRAMES, STRIP_STEPS = 6, 12, 100  # units, checkpoints and steps of the film in a report
 
 
 class View(NamedTuple):
@@ -54,7 +56,7 @@ def write_report(run: Run, looks: bool) -> Path:
     samples = _samples(run)
     if samples:
         run.folder.write_text("sample.txt", "\n\n".join(s["prompt"] + s["text"] for s in samples) + "\n")
-    drawn = [*_curves(run), *_activations(run)]
+    drawn = [*_curves(run), *_activations(run), *_film(run)]
     pictures = [(title, picture) for title, _, picture in drawn]
     pictures += [(sight.title, sight.figure) for sight in sights if sight.figure is not None]
     leave_figures(run, pictures)
@@ -135,6 +137,30 @@ def _activations(run: Run) -> Drawn:
         )
         caption = f"{name} of the {len(shown)} units (of {values.shape[1]}) that vary most, over one passage."
         drawn.append((f"Activations of {name}", caption, picture))
+    return drawn
+
+
+def _film(run: Run) -> Drawn:
+    """The film of learning, if training made one: the units that vary most in the end, over the first steps."""
+    if FILM not in run.folder.recordings():
+        return []
+    film, drawn = Recording.open(run.folder.recording(FILM)), []
+    for name in film.fields:
+        values, symbols = film.select(example=0)[name], list(map(str, film.coords.get("symbol", ())))
+        if values.ndim != 3 or film.dims(name)[:2] != ("checkpoint", "step"):
+            continue
+        shown = np.sort(np.argsort(-values[-1].std(axis=0), kind="stable")[:STRIPS])
+        frames = np.unique(np.linspace(0, len(values) - 1, min(len(values), FRAMES)).astype(int))
+        picture = figures.film_strip(
+            values[frames][:, :STRIP_STEPS, shown],
+            film.coords["checkpoint"][frames].tolist(),
+            symbols=symbols[:STRIP_STEPS][: values.shape[1]] or None,
+            numbers=film.units(name)[shown].tolist(),
+            label=name,
+        )
+        drawn.append(
+            (f"Film of {name}", "A strip a unit; a row is a checkpoint of the training, the first at the top.", picture)
+        )
     return drawn
 
 
