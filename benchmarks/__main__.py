@@ -7,10 +7,30 @@ import json
 import sys
 from pathlib import Path
 
-from rnnjax.benchmarks import beside_keras, dispatch, executors, studies
+from rnnjax.benchmarks import (
+    beside_keras,
+    dispatch,
+    executors,
+    explorer,
+    lesions,
+    named_cells,
+    recording,
+    streaming,
+    studies,
+)
 from rnnjax.timing import describe_environment
 
-QUESTIONS = {"executors": executors, "dispatch": dispatch, "studies": studies, "keras": beside_keras}
+QUESTIONS = {
+    "executors": executors,
+    "dispatch": dispatch,
+    "studies": studies,
+    "keras": beside_keras,
+    "explorer": explorer,
+    "recording": recording,
+    "streaming": streaming,
+    "lesions": lesions,
+    "named_cells": named_cells,
+}
 
 
 def main() -> None:

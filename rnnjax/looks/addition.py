@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +12,7 @@ import numpy as np
 from flax import nnx
 
 from rnnjax import figures
+from rnnjax.interpret import explain
 from rnnjax.looks import answers
 from rnnjax.looks.answers import Written
 from rnnjax.looks.base import Sight, Subject
@@ -23,12 +23,7 @@ SHOWN, CHOSEN = 45, 24  # sums in a picture: all pairs a<b of the numbers 1 to 1
 MOST_CELLS = 60  # of a layer in one picture, those that vary most
 LEVELS = 20  # colours of a scale
 ASKED = 300  # questions over which cells are scored
-PERMUTATIONS = 500
-TOGETHER = 50  # in one matrix product: many small ones wait for each other's threads
-THRESHOLDS = 16  # of the sum, at most
-RAREST = 0.05  # share of digits that a condition must hold for, and fail for
 NAMED, PICTURED = 12, 8  # cells in the table, and in the picture
-ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 ASKED_FOR = (
     *("every first digit", "sum under 10, and more at the second digit"),
     *("second digit when the sum is under 9", "second digit when the sum is over 14"),
@@ -36,31 +31,6 @@ ASKED_FOR = (
     *("the sum", "the value of the digit"),
 )
 """Conditions of which the best cell is told whatever it is: those that the study named by eye, and the carry."""
-
-
-class Condition(NamedTuple):
-    """Something that a cell may follow: its name, and what it is at each digit of each sum, ``[sums, digits]``."""
-
-    name: str
-    labels: np.ndarray
-
-
-class Naming(NamedTuple):
-    """How closely cells follow conditions.
-
-    Attributes:
-      conditions: their names.
-      correlation: ``[cells, conditions]``; its square is the share of a cell's variance that the condition explains.
-      null: the greatest share of any cell by any condition, where digits are shuffled, ``[permutations]``.
-    """
-
-    conditions: list[str]
-    correlation: np.ndarray
-    null: np.ndarray
-
-    def p(self, share: float) -> float:
-        """The chance of so great a share for any cell and any condition, if no cell followed anything."""
-        return (1 + int((self.null >= share).sum())) / (1 + len(self.null))
 
 
 def look(subject: Subject) -> Iterator[Sight]:
@@ -94,9 +64,7 @@ def distinct_sums(task: Addition, found: Written, most: int) -> tuple[Batch, np.
     """The first different ones of the questions, at most so many, and their numbers with signs, ``[sums, terms]``."""
     inputs, targets = np.asarray(found.batch.inputs), np.asarray(found.batch.targets)
     first = np.sort(np.unique(inputs, axis=0, return_index=True)[1])[:most]
-    terms = [list(map(int, re.findall(r"[+-]?\d+", task.decode(inputs[k])))) for k in first]
-    longest = max(map(len, terms))
-    numbers = np.asarray([row + [0] * (longest - len(row)) for row in terms])
+    numbers = task.terms_of(found.batch)[first]
     order = np.lexsort(numbers.T[::-1])
     kept = first[order]
     return Batch(jnp.asarray(inputs[kept]), jnp.asarray(targets[kept])), numbers[order]
@@ -187,139 +155,46 @@ def spanning(
 
 
 def named(subject: Subject, written: Written, batch: Batch) -> Iterator[Sight]:
-    """Decoder cells that follow a condition, with a null: tables of cells and of conditions, and a picture."""
+    """Decoder cells that follow something, scored on sums that were not used to choose: tables of cells and of
+    conditions, and a picture."""
     task, field = task_of(subject), subject.model.watched[-1]
     asked, numbers = distinct_sums(task, written, ASKED)
-    known = conditions(task, numbers, np.asarray(asked.targets))
-    found = name_cells(record(subject.model, asked, field)[1], known)
+    found = explain(subject.model, task, asked, field)
     member = jax.jit(subject.built.trainer.member)(subject.built.experiment.seed)
-    untrained = subject.built.trainer.model(member.params, member.fixed)
-    before = correlate(record(untrained, asked, field)[1], table_of(known))
-    shares, floor = found.correlation**2, float(np.quantile(found.null, 0.95))
-    best = shares.argmax(axis=1)
-    ranked = np.argsort(-shares.max(axis=1), kind="stable")
-    rows, names = [], []
-    for cell in ranked[:NAMED]:
-        share, name = float(shares[cell, best[cell]]), found.conditions[best[cell]]
-        way = "higher" if found.correlation[cell, best[cell]] > 0 else "lower"
-        rows.append((int(cell), way, name, f"{100 * share:.0f} %", f"{found.p(share):.3f}"))
-        names.append(f": {100 * share:.0f} %, {way} where\n{name}")
+    before = explain(subject.built.trainer.model(member.params, member.fixed), task, asked, field)
+    table = found.table()
+    share = f"{100 * found.rate:.0f} %"
     caption = (
-        f"Over {len(numbers)} sums of {task.answer_steps} digits: of {len(found.conditions)} conditions the one that "
-        f"explains most of a cell's variance. p is the chance of so much for any cell and condition, were digits "
-        f"shuffled: 5 % of shufflings reach {100 * floor:.0f} %."
+        f"Over {len(numbers)} sums of {task.answer_steps} digits: of {len(found.concepts)} conditions the one that "
+        f"explains most of a cell's variance on half of the sums, as learnt from the other half, each half in turn. "
+        f"At most {share} of all named cells ({len(found.named)}) are expected to follow nothing: q, against sums and "
+        f"digits that change places."
     )
-    count = sum(found.p(float(share)) < 0.05 for share in shares.max(axis=1))
-    heads = ("cell", "is", "where", "of its variance", "p")
-    yield Sight("Named cells", caption, table=Table("named cells", heads, rows), numbers={"named_cells": count})
+    heads = ("cell", *table.heads[1:])
+    numbers_found = {"named_cells": len(found.named), "named_cells_untrained": len(before.named)}
+    yield Sight("Named cells", caption, table=Table("named cells", heads, table.rows[:NAMED]), numbers=numbers_found)
     listed = []
-    for k, name in enumerate(found.conditions):
-        if name in ASKED_FOR:
-            cell, share = int(shares[:, k].argmax()), float(shares[:, k].max())
-            without = float(np.max(before[:, k] ** 2))
-            listed.append((name, cell, f"{100 * share:.0f} %", f"{found.p(share):.3f}", f"{100 * without:.0f} %"))
+    for name in (name for name in ASKED_FOR if name in found.concepts):
+        shares, without = found.effect(name), before.effect(name)
+        cell = int(shares.argmax())
+        best = found.concepts[int(found.effects[cell].argmax())]
+        row = (name, cell, f"{100 * shares[cell]:.0f} %", "the same" if best == name else best)
+        listed.append((*row, f"{100 * without.max():.0f} %"))
     caption = (
-        "The cell that follows each condition best, and how well the best cell of the untrained network does: what a "
-        "recurrent layer knows without learning."
+        "The cell that follows each condition best, what that cell itself follows best, and how well the best cell of "
+        "the untrained network does: what a recurrent layer knows without learning."
     )
     if any(name == "the ones carry" for name, *_ in listed):
         caption += " The ones carry where they add to more than 9, so that 10+3 has no carry."
-    yield Sight(
-        "Conditions and their cells",
-        caption,
-        table=Table("conditions", ("condition", "cell", "of its variance", "p", "untrained"), listed),
-    )
-    chosen = ranked[:PICTURED]
+    heads = ("condition", "cell", "of its variance", "it follows best", "untrained")
+    yield Sight("Conditions and their cells", caption, table=Table("conditions", heads, listed))
+    best, greatest = found.effects.argmax(axis=1), found.effects.max(axis=1)
+    chosen = np.argsort(-greatest, kind="stable")[:PICTURED]
+    names = [f": {100 * greatest[cell]:.0f} %,\n{found.concepts[best[cell]]}" for cell in chosen]
     given, values = record(subject.model, batch, field)
     texts, painted = on_texts(task, batch, given, values, written=True)
     yield Sight(
         "Named cells at work",
         "The cells that follow a condition most closely, each on a scale of its own.",
-        spanning(texts, painted[chosen], chosen.tolist(), field, names[: len(chosen)]),
+        spanning(texts, painted[chosen], chosen.tolist(), field, names),
     )
-
-
-def conditions(task: Addition, numbers: np.ndarray, written: np.ndarray) -> list[Condition]:
-    """What a cell may follow: places, thresholds of the sum, carries, and the digit itself.
-
-    Args:
-      task: the task.
-      numbers: of each sum, with their signs, ``[sums, terms]``.
-      written: symbols of the right answers, ``[sums, digits]``.
-    """
-    shape = written.shape
-    total = np.broadcast_to(numbers.sum(axis=1)[:, None], shape)
-    place = np.broadcast_to(np.arange(shape[1])[None], shape)
-    names = [ORDINALS[k] if k < len(ORDINALS) else f"{k + 1}th" for k in range(shape[1])]
-    known = [Condition(f"every {name} digit", place == k) for k, name in enumerate(names)]
-    known += [Condition("the sum", total), Condition("the value of the digit", np.where(written < 10, written, 0))]
-    if task.operations == "+":
-        places = [10**k for k in range(shape[1], -1, -1)]
-        carries = np.stack([(numbers % each).sum(axis=1) >= each for each in places], axis=1)
-        known += [Condition("a carry comes in", carries[:, 1:]), Condition("a carry goes out", carries[:, :-1])]
-        known.append(Condition("the ones carry", np.broadcast_to(carries[:, -2:-1], shape)))
-    cuts = np.unique(total)[:-1]
-    if len(cuts) > THRESHOLDS:
-        cuts = np.unique(np.quantile(total, np.arange(1, THRESHOLDS) / THRESHOLDS).astype(int))
-    for cut in cuts:
-        sides = {f"over {cut}": total > cut, f"under {cut + 1}": total <= cut}
-        known.append(Condition(f"sum over {cut}", total > cut))
-        for k, name in enumerate(names):
-            for side, holds in sides.items():
-                known.append(Condition(f"{name} digit when the sum is {side}", holds & (place == k)))
-                known.append(Condition(f"sum {side}, and more at the {name} digit", holds * (1.0 + (place == k))))
-    known += [Condition(f"writes {task.labels[k]!r}", written == k) for k in np.unique(written)]
-    return distinct(known)
-
-
-def distinct(known: Sequence[Condition]) -> list[Condition]:
-    """Those that are neither rare nor the same as, or the opposite of, one before."""
-    kept: dict[bytes, Condition] = {}
-    for condition in known:
-        labels = condition.labels.ravel().astype(np.float64)
-        share = np.mean(labels > labels.mean())
-        if RAREST <= share <= 1 - RAREST:
-            labels = standardised(labels[:, None])
-            kept.setdefault(np.round(labels * np.sign(labels[0]), 6).tobytes(), condition)
-    return list(kept.values())
-
-
-def standardised(columns: np.ndarray) -> np.ndarray:
-    """Columns ``[rows, columns]`` of mean 0 and variance 1; one that is constant becomes zero."""
-    centred = columns - columns.mean(axis=0)
-    return centred / np.maximum(centred.std(axis=0), 1e-12)
-
-
-def table_of(known: Sequence[Condition]) -> np.ndarray:
-    """Conditions in standard units, ``[sums * digits, conditions]``."""
-    return standardised(np.stack([each.labels.ravel() for each in known], axis=1).astype(np.float64))
-
-
-def correlate(values: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Correlation of cells ``[sums, digits, cells]`` with the conditions of a table: ``[cells, conditions]``."""
-    return standardised(values.reshape(-1, values.shape[2])).T @ table / len(table)
-
-
-def name_cells(values: np.ndarray, known: Sequence[Condition], *, permutations: int = PERMUTATIONS) -> Naming:
-    """Scores every cell by every condition, with a null for the best of all.
-
-    The null: sums change places, and so do the digits within each sum, while the values of all cells at a digit stay
-    together. The greatest share of any cell by any condition is then what chance gives to one who looks at all of them
-    (the maximum statistic of Westfall & Young 1993, "Resampling-based multiple testing").
-
-    Args:
-      values: of the cells, ``[sums, digits, cells]``.
-      known: the conditions.
-      permutations: shufflings.
-    """
-    random, (sums, digits, units) = np.random.default_rng(0), values.shape
-    table = table_of(known)
-    rows = standardised(values.reshape(-1, units)).reshape(values.shape).astype(np.float32)
-    columns, greatest = table.astype(np.float32) / len(table), []
-    for _ in range(0, permutations, TOGETHER):
-        order = random.permuted(np.tile(np.arange(sums), (TOGETHER, 1)), axis=1)
-        within = random.permuted(np.tile(np.arange(digits), (TOGETHER, sums, 1)), axis=2)
-        shuffled = rows[order[..., None], within].reshape(TOGETHER, -1, units).swapaxes(1, 2)
-        products = shuffled.reshape(-1, len(table)) @ columns
-        greatest.append(np.square(products).reshape(TOGETHER, -1).max(axis=1))
-    return Naming([each.name for each in known], correlate(values, table), np.concatenate(greatest)[:permutations])

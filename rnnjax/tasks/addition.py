@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from typing import Any, Literal
 
 import jax
@@ -12,9 +13,12 @@ import numpy as np
 
 from rnnjax import config
 from rnnjax.config import InputError
+from rnnjax.tasks import concepts
 from rnnjax.tasks.base import Batch, Drawn, Table
 
 EXAMPLES = 5  # shown of the data
+THRESHOLDS = 20  # of the sum that are concepts, at most
+EDGE = 0.1  # share of the sums on either side of such a threshold, at least
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +120,7 @@ class Addition(Drawn):
         least = smallest if operations == "+" else smallest - (most - 1) * greatest
         highest = greatest - smallest if operations == "-" else most * greatest
         signs = operations + ("-" if least < 0 and "-" not in operations else "")
-        self.labels = (*"0123456789", *signs, " ")
+        self.labels = self.alphabet = (*"0123456789", *signs, " ")
         self.inputs = self.outputs = len(self.labels)
         self.blank = self.inputs - 1
         self.digits = len(str(greatest))
@@ -180,6 +184,67 @@ class Addition(Drawn):
         return Batch(
             self._justify(jnp.concatenate(parts, axis=1), self.length), targets, counts=jnp.ones(targets.shape, bool)
         )
+
+    def terms_of(self, batch: Batch) -> np.ndarray:
+        """The numbers of each question with their signs, ``[batch, terms]``, zero for a term that is not there."""
+        rows = [list(map(int, re.findall(r"[+-]?\d+", self.decode(row)))) for row in np.asarray(batch.inputs)]
+        longest = max(map(len, rows))
+        return np.asarray([row + [0] * (longest - len(row)) for row in rows])
+
+    def concepts(self, batch: Batch, *, written: bool = False) -> dict[str, np.ndarray]:
+        """Of the answer: places, thresholds of the sum (alone, at each digit, and in steps), carries, and the digit; of
+        the question: its symbols, places, numbers, and the number and sum as they are read."""
+        numbers = self.terms_of(batch)
+        return self._of_answer(batch, numbers) if written else self._of_question(batch, numbers)
+
+    def _of_answer(self, batch: Batch, numbers: np.ndarray) -> dict[str, np.ndarray]:
+        digits = np.asarray(batch.targets)
+        shape = digits.shape
+        total = np.broadcast_to(numbers.sum(axis=1)[:, None], shape)
+        place = np.broadcast_to(np.arange(shape[1])[None], shape)
+        names = [concepts.ORDINALS[k] if k < len(concepts.ORDINALS) else f"{k + 1}th" for k in range(shape[1])]
+        found: dict[str, np.ndarray] = {f"every {name} digit": place == k for k, name in enumerate(names)}
+        found |= {"the sum": total, "the value of the digit": np.where(digits < 10, digits, 0)}
+        if self.operations == "+":
+            places = [10**k for k in range(shape[1], -1, -1)]
+            carries = np.stack([(numbers % each).sum(axis=1) >= each for each in places], axis=1)
+            found |= {"a carry comes in": carries[:, 1:], "a carry goes out": carries[:, :-1]}
+            found["the ones carry"] = np.broadcast_to(carries[:, -2:-1], shape)
+        found |= concepts.of_symbols(digits, np.ones(shape, bool), self.symbol, "writes")
+        cuts = np.unique(total)
+        cuts = cuts[[EDGE <= np.mean(total <= cut) <= 1 - EDGE for cut in cuts]]
+        if len(cuts) > THRESHOLDS:
+            cuts = np.unique(np.quantile(total, np.linspace(EDGE, 1 - EDGE, THRESHOLDS)).astype(int))
+        found |= {f"sum over {cut}": total > cut for cut in cuts.tolist()}
+        sides = {f"over {cut}": total > cut for cut in cuts.tolist()}
+        sides |= {f"under {cut + 1}": total <= cut for cut in cuts.tolist()}
+        pairs = [(k, name, side, holds) for side, holds in sides.items() for k, name in enumerate(names)]
+        found |= {f"{name} digit when the sum is {side}": holds & (place == k) for k, name, side, holds in pairs}
+        return found | {
+            f"sum {side}, and more at the {name} digit": holds * (1 + (place == k)) for k, name, side, holds in pairs
+        }
+
+    def _of_question(self, batch: Batch, numbers: np.ndarray) -> dict[str, np.ndarray]:
+        tokens = np.asarray(batch.inputs)
+        number, term, total = (np.zeros(tokens.shape, np.int64) for _ in range(3))
+        for k, row in enumerate(tokens):
+            before, value, sign, seen = 0, 0, 1, 0
+            for step, token in enumerate(row):
+                if token < 10:
+                    seen += step == 0 or row[step - 1] >= 10
+                    value = 10 * value + int(token)
+                elif token != self.blank:
+                    before, value, sign = before + sign * value, 0, -1 if self.labels[token] == "-" else 1
+                number[k, step], term[k, step], total[k, step] = value, seen, before + sign * value
+        found = {
+            "digit": tokens < 10,
+            "the number so far": number,
+            "the sum so far": total,
+            "numbers begun": term,
+            "the value of the digit": np.where(tokens < 10, tokens, 0),
+        }
+        found |= {f"number {k + 1}": np.broadcast_to(each[:, None], tokens.shape) for k, each in enumerate(numbers.T)}
+        return found | super().concepts(Batch(batch.inputs, batch.targets))
 
     def _sign(self, value: jax.Array) -> jax.Array:
         """The symbol of a number's sign."""

@@ -142,6 +142,12 @@ class Parity(Sequences):
         there = jnp.arange(symbols.shape[1])[None] < lengths[:, None]
         return jnp.sum(jnp.where(there, symbols, 0), axis=1) % 2, None
 
+    def concepts(self, batch: Batch, *, written: bool = False) -> dict[str, np.ndarray]:
+        """The bit, its place, how many ones there were so far, and whether that is odd."""
+        ones = np.cumsum(np.asarray(batch.inputs) == 1, axis=1)
+        so_far = {"odd so far": ones % 2 == 1, "ones so far": ones, "two bits in four": ones % 4 >= 2}
+        return so_far | super().concepts(batch, written=written)
+
     def references(self) -> dict[str, float]:
         """The loss of a guess, in nats."""
         return {"a guess": math.log(2)}
@@ -182,6 +188,12 @@ class Recall(Sequences):
     def answered(self, symbols: jax.Array, lengths: jax.Array) -> tuple[jax.Array, None]:
         """The first symbol of each row, ``[batch]``."""
         return symbols[:, 0], None
+
+    def concepts(self, batch: Batch, *, written: bool = False) -> dict[str, np.ndarray]:
+        """The symbol, its place, and the first symbol of the row, which is the right answer."""
+        tokens = np.asarray(batch.inputs)
+        again = {"the first symbol again": (tokens == tokens[:, :1]) & (np.arange(tokens.shape[1]) > 0)[None]}
+        return again | super().concepts(batch, written=written)
 
     def references(self) -> dict[str, float]:
         """The loss of a guess, in nats."""
@@ -231,6 +243,18 @@ class Reverse(Sequences):
         places = lengths[:, None] - 1 - jnp.arange(self.answer_steps)[None]
         letters = jnp.take_along_axis(symbols, jnp.maximum(places, 0), axis=1)
         return jnp.where(places >= 0, letters, self.inputs), places >= -1
+
+    def concepts(self, batch: Batch, *, written: bool = False) -> dict[str, np.ndarray]:
+        """The letter, its place, and of the answer how many letters are to come."""
+        found = super().concepts(batch, written=written)
+        if not written:
+            return found
+        length = np.asarray(batch.existing()).sum(axis=1)[:, None]
+        place = np.arange(self.answer_steps)[None]
+        return found | {
+            "letters to come": np.maximum(length - 1 - place, 0),
+            "length of the string": length + 0 * place,
+        }
 
     def decode(self, indices: Any) -> str:
         """The letters up to the end symbol."""

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnnjax.layers import existing
+from rnnjax.tasks import concepts
 
 
 class Table(NamedTuple):
@@ -145,6 +147,20 @@ class Task(abc.ABC):
         """The batch as `take` gives it, which is known to have shape number `shape`."""
         return self.take(data, order, index, split, size)
 
+    def probe(self, steps: int, rows: int = 1) -> Batch:
+        """Held-out data to look at, or else training data: the same each time.
+
+        Args:
+          steps: steps in all, at least, if there are so many.
+          rows: rows that a text is read in, side by side; elsewhere there are as many examples as it takes.
+        """
+        split = "train" if self.data("validation") is None else "validation"
+        examples = -(-steps // max(1, self.length))
+        size = self.rows(split, examples) if split == "validation" else examples
+        order = self.order(jax.random.key(0), split, size)
+        batch = self.take_shaped(self.data(split), order, 0, split, size, int(self.shape_of(order, 0)))
+        return jax.tree.map(jnp.asarray, batch)
+
     def counted(self, batch: Batch) -> jax.Array:
         """Which answers to a batch count, shaped like the answers."""
         written = self.read == "answer" and batch.counts is None
@@ -157,6 +173,39 @@ class Task(abc.ABC):
     def symbol(self, index: int) -> str:
         """An input symbol as it can be seen; empty for none."""
         return printable(self.alphabet[index]) if index < len(self.alphabet) else ""
+
+    def concepts(self, batch: Batch, *, written: bool = False) -> dict[str, np.ndarray]:
+        """What each step of a batch is, by name, ``[batch, steps]``: labels that units are scored by.
+
+        Labels are yes or no, numbers, or classes as text; at steps that do not exist they mean nothing. To these (the
+        symbol or the numbers that are read, the place in the example, and the right answer) a task adds what it knows.
+
+        Args:
+          batch: what is read, and the right answers.
+          written: whether the steps are those of the answer that is written, not of what is read.
+        """
+        targets, answer = np.asarray(batch.targets), "answer"
+
+        def name(index: int) -> str:
+            return printable(self.labels[index])
+
+        if written:
+            exist = np.asarray(self.counted(batch))
+            return concepts.of_places(exist.shape, "symbol") | concepts.of_symbols(targets, exist, name, "writes")
+        exist = np.asarray(batch.existing())
+        inputs = np.asarray(batch.inputs)
+        found = {"position": concepts.since(batch.reset, exist.shape)}
+        if self.symbols:
+            found |= concepts.of_symbols(inputs, exist & (inputs < self.inputs), self.symbol, "reads")
+        else:
+            found |= concepts.of_numbers(inputs, "the value" if self.inputs == 1 else "input")
+        if self.read == "answer":
+            return found
+        if self.read == "last":
+            targets = np.broadcast_to(targets[:, None], (*exist.shape, *targets.shape[1:]))
+        if self.answers == "numbers":
+            return found | concepts.of_numbers(targets, answer)
+        return found | concepts.of_symbols(targets, exist, name, answer)
 
     def references(self) -> dict[str, float]:
         """Losses to compare with, by name (such as an entropy), in the unit of the loss."""

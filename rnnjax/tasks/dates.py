@@ -14,6 +14,7 @@ import numpy as np
 from rnnjax import config
 from rnnjax.cells import lookup
 from rnnjax.config import InputError
+from rnnjax.tasks import concepts
 from rnnjax.tasks.base import Batch, Drawn, Table
 
 MONTHS = (
@@ -123,7 +124,7 @@ class Dates(Drawn):
         self.first_year, self.last_year, self.formats = first_year, last_year, tuple(formats)
         parts = [_parts(each) for each in self.formats]
         texts = {text for row in (*parts, _parts(ISO)) for words in row for text in words[1]}
-        self.labels = tuple(sorted(set("".join(texts))))
+        self.labels = self.alphabet = tuple(sorted(set("".join(texts))))
         self.inputs = self.outputs = len(self.labels)
         self._parts = [[(part, self._table(words)) for part, words in row] for row in parts]
         self._answer = [(part, self._table(words)) for part, words in _parts(ISO)]
@@ -176,6 +177,22 @@ class Dates(Drawn):
         text = jnp.concatenate(words, axis=1)
         text = jnp.take_along_axis(text, jnp.argsort(text == self.inputs, axis=1, stable=True), axis=1)
         return jnp.pad(text, ((0, 0), (0, max(0, width - text.shape[1]))), constant_values=self.inputs)[:, :width]
+
+    def concepts(self, batch: Batch, *, written: bool = False) -> dict[str, np.ndarray]:
+        """Symbols, their kind and place, and year, month and day of the date."""
+        found = super().concepts(batch, written=written)
+        steps = found["position"].shape
+        dates = [[int(part) for part in self.decode(row).split("-")] for row in np.asarray(batch.targets)]
+        parts = np.asarray(dates)[:, :, None] + np.zeros((1, 1, steps[1]), np.int64)
+        found |= {f"the {name}": parts[:, k] for k, name in enumerate(("year", "month", "day"))}
+        if written:
+            places = np.broadcast_to(np.arange(steps[1])[None], steps)
+            ends = {"the year": (0, 4), "the month": (5, 7), "the day": (8, 10)}
+            return found | {f"writes {name}": (places >= a) & (places < b) for name, (a, b) in ends.items()}
+        tokens, exist = np.asarray(batch.inputs), np.asarray(batch.existing())
+        kinds = concepts.by_row(tokens, exist, self.labels.__getitem__, lambda row: concepts.of_text("".join(row)))
+        wanted = ("digit", "space", "punctuation", "first letter of a word", "position in word")
+        return found | {name: kinds[name] for name in wanted}
 
     def decode(self, indices: Any) -> str:
         """Symbols as text, no symbol as nothing."""

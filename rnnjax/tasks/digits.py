@@ -168,6 +168,20 @@ class Images(Task):
         rows = jax.random.randint(key, (size,), 0, len(self._classes["train"]))
         return Batch(**{name: jnp.asarray(values)[rows] for name, values in held.items()})
 
+    def concepts(self, batch: Batch, *, written: bool = False) -> dict[str, np.ndarray]:
+        """The ink of the step and of all before it, its place, and the digit that the image shows; of a name that is
+        written, its letters."""
+        found = super().concepts(batch, written=written)
+        if written:
+            return found
+        ink = np.asarray(batch.inputs).sum(axis=2)
+        found = {name: each for name, each in found.items() if not name.startswith("input ")}
+        return found | {
+            "ink of the step": ink,
+            "ink so far": np.cumsum(ink, axis=1),
+            "left of the middle": np.asarray(batch.inputs) @ np.linspace(1, -1, self.inputs),
+        }
+
     @abc.abstractmethod
     def spoken(self, digit: int) -> str:
         """What is to be answered to a digit, as text."""

@@ -171,7 +171,7 @@ class LetterWords(Task):
         self.source = Source(words)
         self.vocabulary = self.source.vocabulary
         self.inputs = self.outputs = self.vocabulary.size
-        self.labels = self.vocabulary.symbols
+        self.labels = self.alphabet = self.vocabulary.symbols
         self.length, self.stride, self.seed = length, stride, seed
         self.read, self.streams = read, order == "stream"
         if self.streams and read == "last":
@@ -233,6 +233,20 @@ class LetterWords(Task):
         held = self._splits["train"]
         starts = jax.random.randint(key, (1, size), 0, len(held) - self.length)
         return dataclasses.replace(self.take(jnp.asarray(held), starts, 0, "train", size), fresh=None)
+
+    def concepts(self, batch: Batch, *, written: bool = False) -> dict[str, np.ndarray]:
+        """Symbols, letters read of a word, and what the source itself would foretell after each symbol of a window."""
+        tokens = np.asarray(batch.inputs)
+        beliefs = self.source.beliefs(tokens)
+        letters, chances = self.source.letters[beliefs], self.source.probabilities[beliefs]
+        found = {
+            "position in word": np.maximum(letters, 0),
+            "a word may end here": chances[..., self.vocabulary.symbols.index(" ")] > 0,
+            "no space was read yet": letters < 0,
+        }
+        for k in range(self.inputs):
+            found[f"chance that '{self.vocabulary.show(k)}' follows"] = chances[..., k]
+        return found | super().concepts(batch, written=written)
 
     def decode(self, indices: Any) -> str:
         """Symbols as text."""

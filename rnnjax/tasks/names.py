@@ -26,7 +26,7 @@ import numpy as np
 
 from rnnjax import config
 from rnnjax.config import InputError, nearest
-from rnnjax.tasks import layouts
+from rnnjax.tasks import concepts, layouts
 from rnnjax.tasks.base import Batch, Table, Task
 from rnnjax.tasks.layouts import LAYOUTS, Layout, Ragged
 from rnnjax.tasks.packages import packaged
@@ -195,6 +195,31 @@ class Names(Task):
         held = self.data("train")
         rows = jax.random.randint(key, (1, size), 0, len(self._splits["train"].layout.ends))
         return self.take(jax.tree.map(jnp.asarray, held), {"rows": rows}, 0, "train", size)
+
+    def concepts(self, batch: Batch, *, written: bool = False) -> dict[str, np.ndarray]:
+        """Letters, their kind and place in word and name, and whether the name ends after them."""
+        tokens, targets, exist = np.asarray(batch.inputs), np.asarray(batch.targets), np.asarray(batch.existing())
+        begins = tokens == self.inputs
+        kinds = concepts.by_row(
+            tokens,
+            exist,
+            lambda token: self.alphabet[token] if token < self.inputs else "",
+            lambda symbols: concepts.of_text(concepts.as_text(symbols)),
+        )
+        wanted = ("vowel", "consonant", "space", "punctuation", "first letter of a word", "position in word")
+        return {
+            "before the first letter": begins,
+            "position in name": concepts.since(begins, exist.shape),
+            "the name ends here": targets == self._end,
+            "in the first word of the name": self._words_before(tokens, begins) == 0,
+            **{name: kinds[name] for name in wanted},
+            **concepts.of_symbols(tokens, exist & ~begins, self.symbol, "reads"),
+        }
+
+    def _words_before(self, tokens: np.ndarray, begins: np.ndarray) -> np.ndarray:
+        """Spaces that were read of the name so far, ``[batch, steps]``."""
+        spaces = np.cumsum(tokens == (self.alphabet.index(" ") if " " in self.alphabet else -1), axis=1)
+        return spaces - np.maximum.accumulate(np.where(begins, spaces, 0), axis=1)
 
     def decode(self, indices: Any) -> str:
         """Letters as text; the index that stands for no symbol is left out."""

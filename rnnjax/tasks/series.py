@@ -18,6 +18,7 @@ from rnnjax.tasks.base import Batch, Table, Task
 from rnnjax.tasks.packages import packaged
 
 LISTED = 8  # values in a printed table
+LAGS = 3  # values before that are concepts
 LEARNT, JUDGED = 100_000, 10_000  # values of a drawn series that a method is fitted to at once, and judged by
 
 
@@ -50,6 +51,24 @@ class Series(Task):
     def restored(self, values: Any) -> Any:
         """Values in the unit of the data, from those that the model reads or gives."""
         return values * self.scale + self.mean
+
+    def concepts(self, batch: Batch, *, written: bool = False) -> dict[str, np.ndarray]:
+        """The value, those before it, how it changed, the next one, and on which side of the mean it is."""
+        value, following = np.asarray(batch.inputs)[..., 0], np.asarray(batch.targets)[..., 0]
+        lags = {
+            f"the value {k} before": np.concatenate([np.repeat(value[:, :1], k, axis=1), value[:, :-k]], axis=1)
+            for k in range(1, min(LAGS, value.shape[1] - 1) + 1)
+        }
+        change = np.diff(value, axis=1, prepend=value[:, :1])
+        return {
+            "the value": value,
+            **lags,
+            "the next value": following,
+            "the change to come": following - value,
+            "the last change": change,
+            "rising": change > 0,
+            "over the mean": value > 0,
+        }
 
     @abc.abstractmethod
     def held_out(self) -> tuple[np.ndarray, int]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from rnnjax import config
 from rnnjax.config import InputError
+from rnnjax.tasks import concepts
 from rnnjax.tasks.base import Batch, Table, Task
 from rnnjax.tasks.sources import Vocabulary, scripts
 
@@ -113,6 +114,14 @@ class Tags(Task):
         assert held is not None
         starts = jax.random.randint(key, (1, size), 0, len(held["tokens"]) - self.length + 1)
         return self.take(jax.tree.map(jnp.asarray, held), starts, 0, "train", size)
+
+    def concepts(self, batch: Batch, *, written: bool = False) -> dict[str, np.ndarray]:
+        """What each character is, as in a text, and its tag, which is the right answer."""
+        tokens, exist = np.asarray(batch.inputs), np.asarray(batch.existing())
+        of_row = concepts.by_row(
+            tokens, exist, self.alphabet.__getitem__, lambda symbols: concepts.of_text("".join(symbols))
+        )
+        return of_row | super().concepts(batch, written=written)
 
     def text(self, split: str) -> str:
         """The characters of a split."""

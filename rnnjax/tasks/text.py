@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from rnnjax import config
 from rnnjax.config import InputError
+from rnnjax.tasks import concepts
 from rnnjax.tasks.base import Batch, Table, Task
 from rnnjax.tasks.sources import Vocabulary, Words, plays, read_text
 
@@ -186,6 +188,22 @@ class Text(Task):
         starts = jax.random.randint(key, (1, size), 0, len(held) - self.length)
         return dataclasses.replace(self.take(jnp.asarray(held), starts, 0, "train", size), fresh=None)
 
+    def probe(self, steps: int, rows: int = 1) -> Batch:
+        """The beginning of the held-out text, or else of the training text, as whole passages side by side."""
+        train, validation = self._splits["train"], self._splits["validation"]
+        held = train if validation is None else validation
+        each = max(1, min(-(-steps // rows), (len(held) - 1) // rows))
+        starts = np.arange(rows) * each
+        windows = held[starts[:, None] + np.arange(each + 1)[None]].astype(np.int32)
+        return Batch(jnp.asarray(windows[:, :-1]), jnp.asarray(windows[:, 1:]))
+
+    def concepts(self, batch: Batch, *, written: bool = False) -> dict[str, np.ndarray]:
+        """What each symbol of a passage is: see `rnnjax.tasks.concepts.of_text` and `of_words`; and which one it is."""
+        tokens, exist = np.asarray(batch.inputs), np.asarray(batch.existing())
+        of_row = concepts.of_words if isinstance(self.vocabulary, Words) else _of_characters
+        found = concepts.by_row(tokens, exist, self.alphabet.__getitem__, of_row)
+        return found | concepts.of_symbols(tokens, exist, self.symbol, "reads")
+
     def decode(self, indices: Any) -> str:
         """Symbols as text."""
         return self.vocabulary.decode(np.asarray(indices))
@@ -262,6 +280,10 @@ class Text(Task):
     @property
     def _stride(self) -> int:
         return self.length + 1
+
+
+def _of_characters(symbols: Sequence[str]) -> dict[str, np.ndarray]:
+    return concepts.of_text("".join(symbols))
 
 
 def _entropy(codes: np.ndarray) -> float:
