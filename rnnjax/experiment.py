@@ -38,7 +38,7 @@ class RecordConfig:
     fields: tuple[str, ...] = config.field((), "quantities as LAYER.FIELD; none: the first layer's output")
     steps: int = config.field(100, "steps of the held-out passage that is recorded", at_least=1)
     units: int = config.field(32, "units shown, those that vary most", at_least=1)
-    film: int = config.field(0, "steps that are recorded at every checkpoint: the film of learning; 0: none", at_least=0)
+    film: int = config.field(0, "steps recorded at every checkpoint: the film of learning; 0: none", at_least=0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -220,19 +220,22 @@ class TestPassage:
 
 class TestGates:
     def test_gates_and_states_have_axes_of_their_own(self, recorded):
-        courses = {f"0.{name}": recorded[name][:50, 1] for name in ("i", "f", "g", "o", "c", "h")}
+        courses = {f"0.{name}": recorded[name][:50, 1] for name in ("i", "f", "g", "o", "h")}
+        courses["0.c"] = 9 * recorded["c"][:50, 1] / np.abs(recorded["c"][:50, 1]).max()
         figure = figures.gates(courses, symbols=list(TEXT[:50]), title="unit 1")
-        above, below = figure.axes
+        above, middle, below = figure.axes
         assert [line.get_label() for line in above.lines] == ["0.i", "0.f", "0.o"]
-        assert [line.get_label() for line in below.lines if str(line.get_label())[0] != "_"] == ["0.g", "0.c", "0.h"]
-        for line in [*above.lines, *below.lines[:3]]:
+        assert [line.get_label() for line in middle.lines if str(line.get_label())[0] != "_"] == ["0.g", "0.h"]
+        assert [line.get_label() for line in below.lines if str(line.get_label())[0] != "_"] == ["0.c"]
+        shown = [*above.lines, *middle.lines[:2], below.lines[0]]
+        for line in shown:
             np.testing.assert_allclose(line.get_ydata(), courses[str(line.get_label())])
             np.testing.assert_array_equal(line.get_xdata(), np.arange(50))
         assert above.get_ylim()[0] <= 0 and above.get_ylim()[1] >= 1
         assert [tick.get_text() for tick in below.get_xticklabels()] == [visible(symbol) for symbol in TEXT[:50]]
-        looks = {(line.get_color(), str(vars(line)["_dash_pattern"])) for line in [*above.lines, *below.lines[:3]]}
+        looks = {(line.get_color(), str(vars(line)["_dash_pattern"])) for line in shown}
         assert len(looks) == 6
-        assert legends(figure) == ["0.i", "0.f", "0.o", "0.g", "0.c", "0.h"]
+        assert legends(figure) == ["0.i", "0.f", "0.o", "0.g", "0.h", "0.c"]
         assert "unit 1" in drawn(figure)
 
     def test_what_leaves_zero_to_one_is_no_gate(self):
@@ -573,7 +576,7 @@ class TestAtlas:
         assert [bar.get_facecolor()[:3] for bar in axes.patches] == [to_rgb(ORANGE), to_rgb(ORANGE), to_rgb(PURPLE)]
         assert axes.get_ylim()[0] > axes.get_ylim()[1]
         assert axes.get_xlabel() == "bits"
-        assert figure.get_suptitle() == "lesion of each unit of 0.h; loss without any: 1.5"
+        assert figure.get_suptitle() == "lesion of each unit of 0.h; loss of the whole network: 1.5"
         assert legends(figure) == ["the loss grows", "it falls"]
 
     def test_of_many_units_all_are_ranked_and_the_worst_have_bars(self):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rnnjax.cli.options import add_code, checkpoint, import_code
 from rnnjax.cli.terminal import print_json, print_table
 from rnnjax.config import InputError
+
+if TYPE_CHECKING:
+    from rnnjax.interpret import Scores
 
 BARS = 24  # of the widest bar, in characters
 
@@ -43,6 +46,7 @@ def record(known: argparse.Namespace) -> None:
             print_json(fields)
         else:
             print_table("what can be recorded", ["field", "units"], [tuple(entry.values()) for entry in fields])
+            print(f"and the gradient of the loss by each of them, as gradient.{run.watched[0]}")
         return
     if known.out:
         lookup(dict.fromkeys(EXPORTS), Path(known.out).suffix, "kind of file", "in --out")
@@ -59,6 +63,8 @@ def record(known: argparse.Namespace) -> None:
         return
     rows = [(f, " x ".join(map(str, found.shape(f))), ", ".join(found.dims(f))) for f in found.fields]
     print_table("recorded", ["field", "shape", "axes"], rows)
+    if known.passage is None and len(found) < known.steps // known.stride and not known.statistics:
+        print(f"there is no more held-out data: {len(found) * known.stride:,} steps of the {known.steps:,} asked for")
     print(f"recording: {path}")
     if exported:
         print(f"exported: {exported}")
@@ -96,9 +102,20 @@ def explain(known: argparse.Namespace) -> None:
         return
     table = found.table()
     print_table(table.title, table.heads, table.rows[: known.top])
+    for concept in concepts:
+        print(_tried(concept, found))
     print(f"{len(found.named)} of {len(found.units)} units of {found.field} have a name")
     run.inside(found, checkpoint=checkpoint(known))
     print(f"table: {run.path / 'tables' / table_name('units', found.field)}, pictures: {run.path / 'figures'}")
+
+
+def _tried(concept: str, found: Scores) -> str:
+    """What became of a concept of the user's own."""
+    if concept in found.left_out:
+        return f"{concept}: not tried, it is {found.left_out[concept]}"
+    effects = found.effect(concept)
+    best = int(effects.argmax())
+    return f"{concept}: explains {100 * effects[best]:.0f} % of unit {found.units[best]}, which follows it best"
 
 
 def add_lesion(parser: argparse.ArgumentParser) -> None:

@@ -71,7 +71,7 @@ def atlas(
         panels[-1].set_ylabel("unit" if few else f"the {len(barred)} worst")
         handles = [Patch(color=ORANGE, label="the loss grows"), Patch(color=PURPLE, label="it falls")]
         of = f"lesion of each unit of {field}" if field else "lesion of each unit"
-        told_lines = [of if baseline is None else f"{of}; loss without any: {baseline:.4g}"]
+        told_lines = [of if baseline is None else f"{of}; loss of the whole network: {baseline:.4g}"]
         if not finite.all():
             told_lines.append(f"units without a finite loss, not drawn: {int(np.sum(~finite)):,}")
         figure.suptitle("\n".join(told_lines), x=0.01, ha="left", color=INK, fontsize=10, parse_math=False)

@@ -33,6 +33,7 @@ GATES = ("f", "i", "o", "r", "z")  # that cells name so; all are from 0 to 1
 WIDE = 12.0  # inches, of a figure at most
 FEW = 80  # steps, each of which has a mark
 PANEL = 2.7  # inches
+BOUND = 1.2  # magnitude of states that share an axis; the others have one of their own
 
 
 def gates(
@@ -44,7 +45,8 @@ def gates(
     title: str | None = None,
     label: str = "state",
 ) -> Figure:
-    """Draw all gates and states of one unit over time: gates, from 0 (shut) to 1 (open), above states.
+    """Draw all gates and states of one unit over time: gates, from 0 (shut) to 1 (open), above states, those that stay
+    near -1 to 1 above those that do not.
 
     Args:
       courses: by name (`0.f`, `0.c`), the values, ``[steps]``. Those that are not finite leave a gap.
@@ -69,7 +71,9 @@ def gates(
     if unknown := set(open_or_shut or ()) - set(lines):
         raise InputError(f"no course of name {min(unknown)!r}", where, f"choose among {', '.join(lines)}")
     above = [name for name in lines if (_is_gate(name, lines[name]) if open_or_shut is None else name in open_or_shut)]
-    parts = [part for part in (above, [name for name in lines if name not in above]) if part]
+    rest = [name for name in lines if name not in above]
+    wide = [name for name in rest if np.abs(lines[name][np.isfinite(lines[name])]).max(initial=0) > BOUND]
+    parts = [part for part in (above, [name for name in rest if name not in wide], wide) if part]
     with styled():
         column = float(np.clip((WIDE - 1.0) / steps, 0.004, 0.17))
         width = float(np.clip(1.0 + column * steps, 6.4, WIDE))

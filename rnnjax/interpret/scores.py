@@ -54,6 +54,13 @@ class Named(NamedTuple):
     p: float
     q: float
 
+    @property
+    def way(self) -> str:
+        """How it follows the concept, in words that stand before the concept's name."""
+        if self.separation is None:
+            return ("differs by", "rises with", "falls with")[self.direction]
+        return ("", "higher where", "lower where")[self.direction]
+
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
@@ -84,12 +91,17 @@ class Scores:
 
     def table(self) -> Table:
         """Every named unit, the closest first."""
-        rows = []
-        for unit, concept, effect, direction, separation, _, q in self.named:
-            numeric = ("differs by", "rises with", "falls with")[direction]
-            way = numeric if separation is None else ("", "higher where", "lower where")[direction]
-            apart = "" if separation is None else f"{separation:.2f}"
-            rows.append((unit, way, concept, f"{100 * effect:.0f} %", apart, f"{q:.2g}"))
+        rows = [
+            (
+                each.unit,
+                each.way,
+                each.concept,
+                f"{100 * each.effect:.0f} %",
+                "" if each.separation is None else f"{each.separation:.2f}",
+                f"{each.q:.2g}",
+            )
+            for each in self.named
+        ]
         title = f"units of {self.field} that follow something" if self.field else "units that follow something"
         return Table(title, ("unit", "", "concept", "of its variance", "d'", "q"), rows)
 

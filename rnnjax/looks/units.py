@@ -64,12 +64,10 @@ def inside(model: Any, task: Task, scores: Scores) -> Iterator[Sight]:
 def _coloured(scores: Scores, values: np.ndarray, symbols: list[str]) -> Sight:
     units = [named.unit for named in scores.named[:COLOURED]]
     places = [int(np.flatnonzero(scores.units == unit)[0]) for unit in units]
-    titles = [
-        f"unit {n.unit} · {n.concept}, {100 * n.effect:.0f} % of its variance" for n in scores.named[: len(units)]
-    ]
+    titles = [f"unit {n.unit} · {n.way} {n.concept}, {100 * n.effect:.0f} %" for n in scores.named[: len(units)]]
     return Sight(
         f"Named units of {scores.field}",
-        "A held-out passage, coloured by the units that follow something most closely.",
+        "A held-out passage, coloured by the units that follow something most closely: the share of their variance.",
         figures.passage(symbols[:STEPS], values[:STEPS, places], titles=titles, label=scores.field),
     )
 
@@ -144,7 +142,7 @@ def _credit(model: Any, task: Task, field: str) -> Sight:
     return Sight(
         f"Credit of {field}",
         f"How much of a step's loss comes from the state so many steps before: 95 % of it within {horizon} steps.",
-        figures.credit(reach.lags, reach.mean, reach.low, reach.high, marks={"95 % of it": horizon}),
+        figures.credit(reach.lags, reach.mean, reach.low, reach.high, marks={"95 % of the reach": horizon}),
         numbers={f"credit_horizon_of_{field}": horizon},
     )
 

@@ -360,7 +360,9 @@ class Recording:
           InputError: another ending; fields that do not share their steps, in a table; pyarrow is not installed.
         """
         path = Path(path)
-        writers = dict(zip(EXPORTS, (self._write_csv, self._write_parquet, self._write_npz), strict=True))
+        writers: dict[str, Any] = dict(
+            zip(EXPORTS, (self._write_csv, self._write_parquet, self._write_npz), strict=True)
+        )
         write = lookup(writers, path.suffix, "kind of file", f"in export of '{path.name}'")
         part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:

@@ -39,9 +39,9 @@ function showHere() {
     made("mark", { text: readable(symbol, 200) || "∅" }), gap, quoted(around(run, view.step + 1, view.step + 13)));
   parts.push(context, ...nextSymbols(run, view.step), fieldsHere(view), ...strongest(view));
   $("here").replaceChildren(...parts);
-  const value = courseOf(view).values[view.step];
+  const value = layerOf(view).told(placeOf(view), view.step);
   const what = unitTitle(run, view.field, view.unit);
-  $("spoken").textContent = `${what}; ${named(symbol)}, step ${view.step}: ${short(value)}`;
+  $("spoken").textContent = `${what}; ${named(symbol)}, step ${view.step}: ${value}`;
 }
 
 function nextSymbols(run, step) {
@@ -71,7 +71,7 @@ function fieldsHere(view) {
       const place = layer.place.get(view.unit);
       const value = layer.value(place, view.step);
       const level = levelOf(value, scaleOf(layer, place));
-      const chip = made("span", { class: level < 0 ? "chip" : `chip k${level}`, text: short(value) });
+      const chip = made("span", { class: level < 0 ? "chip" : `chip k${level}`, text: layer.told(place, view.step) });
       const name = made("button", { type: "button", class: "plain" }, quoted(readable(layer.field, 40)));
       return made("div", {}, onCard(name, { field: layer.field }), chip);
     });
@@ -89,7 +89,7 @@ function strongest(view) {
     title("Strongest units", "deviations from their means"),
     lines(places.slice(0, LISTED).map((place) => [
       unitButton(run, view.field, layer.units[place]), gauge(far(place) / most, true),
-      amount(far(place), `value ${short(layer.value(place, view.step))}`),
+      amount(far(place), `value ${layer.told(place, view.step)}`),
     ])),
   ];
 }
@@ -151,7 +151,7 @@ function showStretch() {
 
 function showCorrelation() {
   const [one, other] = state.views;
-  const isPair = other && runOf(one).steps === runOf(other).steps;
+  const isPair = other && sameText(one, other);
   const found = isPair ? correlation(courseOf(one).values, courseOf(other).values) : NaN;
   $("correlation").textContent = isPair ? `correlation of both ${short(found)}` : "";
 }

@@ -49,6 +49,13 @@ function asLayer(field, { units, levels, scale, offset }, buffer, length) {
     const level = layer.levels[place * length + step];
     return level === MISSING ? NaN : layer.offset[place] + layer.scale[place] * level;
   };
+  // A value as text: no more places than the byte it came in can tell apart.
+  layer.told = (place, step) => {
+    const value = layer.value(place, step);
+    if (!Number.isFinite(value)) return "–";
+    const places = Math.max(0, Math.min(8, Math.floor(-Math.log10(layer.scale[place] || 1))));
+    return value.toFixed(places).replace(/^-(?=[0.]+$)/, "").replace("-", "−");
+  };
   return layer;
 }
 

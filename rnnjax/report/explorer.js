@@ -81,9 +81,9 @@ function reveal(box, element) {
 
 function showWords(passage, view, { centre, reach }) {
   const run = runOf(view);
-  const notes = notesOf(run, view.field, view.unit);
-  const unit = made("b", { text: `unit ${view.unit}` });
   const isPast = filmOf(view) && view.film !== null;
+  const notes = isPast ? [] : notesOf(run, view.field, view.unit); // they are of the network as it is now
+  const unit = made("b", { text: `unit ${view.unit}` });
   const when = isPast ? pastWords(run, run.film.checkpoints[view.film]) : " after it was read";
   const parts = ["Each symbol is coloured by ", unit, " of ", quoted(readable(view.field)), when];
   notes.slice(0, 2).forEach(({ concept, effect, direction }, place) => {
@@ -91,7 +91,7 @@ function showWords(passage, view, { centre, reach }) {
     parts.push(place ? "; also " : " — ", made(place ? "span" : "b", {}, quoted(concept)));
     parts.push(` (effect ${short(effect)}${way})`);
   });
-  const lesion = lesionOf(run, view.field, placeOf(view));
+  const lesion = isPast ? null : lesionOf(run, view.field, placeOf(view));
   const change = lesion < 0 ? "falls" : "rises";
   if (lesion !== null) parts.push(`; without it the loss ${change} by ${short(Math.abs(lesion))}`);
   if (runs.length > 1) parts.unshift(quoted(readable(run.name), { class: "run" }), " ");
@@ -175,7 +175,9 @@ function showPicker() {
   if ($("pick-find").value !== state.find) $("pick-find").value = state.find;
   const entries = listed(view);
   const all = layerOf(view).units.length;
-  $("found").textContent = `${entries.length === all ? "" : `${whole(entries.length)} of `}${whole(all)} units`;
+  const most = Math.max(...[...runOf(view).layers.values()].map((layer) => layer.units.length));
+  const chosen = all < most ? `, chosen of ${whole(most)} by their effects` : "";
+  $("found").textContent = `${entries.length === all ? "" : `${whole(entries.length)} of `}${whole(all)} units${chosen}`;
   $("units").firstElementChild.style.height = `${ROW * entries.length}px`;
   const place = entries.findIndex((entry) => entry.unit === view.unit);
   const key = [listed.key, view.unit].join("\0");
@@ -261,6 +263,7 @@ function show() {
 function showRest() {
   show.waiting = false;
   const { run, field, step, stretch } = active();
+  $("pointed").textContent = "";
   showHeat();
   bringColumn(step);
   showFilm();
@@ -297,7 +300,7 @@ const KEYS = [
   ["x", "go to the other text of a comparison"],
   ["w", "heat map of the whole text, or letter by letter"],
   ["/", "find a unit"],
-  ["Esc", "leave the stretch, or the search"],
+  ["Esc", "leave the stretch, then the search"],
   ["?", "these keys"],
 ];
 
@@ -336,6 +339,7 @@ function toggleCompare() {
 function escape() {
   if (state.anchor !== null) setAnchor(null);
   else if (active().stretch) choose({ stretch: null });
+  else if (state.find) find("");
 }
 
 const ACTIONS = {
@@ -417,7 +421,7 @@ function listen() {
   heat.canvas.addEventListener("pointermove", (event) => {
     const { entry, step } = underHeat(event);
     if (!entry || step === null) return;
-    const value = short(layerOf(active()).value(entry.place, step));
+    const value = layerOf(active()).told(entry.place, step);
     const symbol = named(runOf(active()).symbols[step]);
     $("pointed").textContent = `unit ${entry.unit}, step ${whole(step)}, ${symbol}: ${value}`;
   });

@@ -67,6 +67,7 @@ const unitTitle = (run, field, unit) => {
 // ---- colours: from purple (low) over the paper to orange (high), as in the figures, in both themes
 
 const HALF = 20; // colours on each side of the middle
+const ROUNDING = 1 / 254; // by which a gate that is packed into a byte may leave 0 to 1
 const ANCHORS = { // pale enough, or dark enough, that the ink of the theme can be read on all of them
   light: [[146, 131, 200], [200, 193, 227], [255, 255, 255], [246, 207, 158], [232, 145, 45]],
   dark: [[98, 82, 170], [60, 52, 98], [27, 29, 33], [88, 56, 26], [150, 84, 18]],
@@ -102,7 +103,8 @@ function scaleOf(layer, place) {
   const moments = momentsOf(layer);
   layer.range ??= [Math.min(...moments.map((one) => one.least)), Math.max(...moments.map((one) => one.greatest))];
   const [least, greatest] = layer.range;
-  if (least >= 0 && greatest <= 1 && greatest > 0) return { centre: 0.5, reach: 0.5 };
+  const [low, high] = [-ROUNDING, 1 + ROUNDING];
+  if (least >= low && greatest <= high && greatest > 0.1) return { centre: 0.5, reach: 0.5 };
   const ends = state.shared ? layer.range : [moments[place].least, moments[place].greatest];
   return { centre: 0, reach: Math.max(...ends.map(Math.abs)) };
 }

@@ -23,7 +23,7 @@ ROWS = 16
 
 NAMING_STEPS = 20_000
 LESION_STEPS = 480  # a network of 1,024 units is run over them 1,024 times
-CLOSER = 64  # units whose gates are shown too
+CLOSER, NUMBERS = 64, 2_600_000  # units whose gates are shown at least, and values of all of them at most
 FILMED = 128  # units of the film, those that vary most
 LIKELIEST = 3  # symbols that are told at each step
 
@@ -43,9 +43,9 @@ def exploration(run: Run, steps: int, checkpoint: Checkpoint) -> Exploration:
     batch, field = task.probe(steps), run.watched[0]
     written = field.startswith("decoder.")
     scores = explain(model, task, task.probe(NAMING_STEPS, ROWS), field)
-    best = _best(scores)
     part = field.rpartition(".")[0]
     closer = [name for name in run.recordable if name.rpartition(".")[0] == part and name not in run.watched]
+    best = _best(scores, max(CLOSER, NUMBERS // max(1, steps * len(closer))))
     classes = task.answers == "classes" and (task.read == "every" or written)
     wanted = [*run.watched, *(Record(name, tuple(best)) for name in closer), *(["probabilities"] if classes else [])]
     found = observe(model, batch, wanted, task=task)
@@ -64,9 +64,9 @@ def exploration(run: Run, steps: int, checkpoint: Checkpoint) -> Exploration:
     )
 
 
-def _best(scores: Scores) -> list[int]:
+def _best(scores: Scores, most: int) -> list[int]:
     """The units with the greatest effects, in the order of their numbers."""
-    order = np.argsort(-scores.effects.max(axis=1, initial=0.0), kind="stable")[:CLOSER]
+    order = np.argsort(-scores.effects.max(axis=1, initial=0.0), kind="stable")[:most]
     return sorted(int(scores.units[k]) for k in order)
 
 
