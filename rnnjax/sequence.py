@@ -141,11 +141,14 @@ class Record:
     statistics: bool = False
 
     def __post_init__(self) -> None:
+        where = f"in the record of '{self.field}'"
         if self.units is not None:
-            object.__setattr__(self, "units", tuple(int(unit) for unit in self.units))
-        if self.stride < 1 or self.units == ():
-            what = "no units" if self.units == () else f"stride={self.stride}"
-            raise InputError(what, f"in the record of '{self.field}'", "keep at least one unit, a stride of at least 1")
+            units = np.atleast_1d(np.asarray(self.units))
+            if units.ndim != 1 or not units.size or units.dtype.kind not in "iu":
+                raise InputError(f"units={self.units!r}", where, "give whole numbers, one or more")
+            object.__setattr__(self, "units", tuple(units.tolist()))
+        if not isinstance(self.stride, int) or not 1 <= self.stride < 2**31:
+            raise InputError(f"stride={self.stride!r}", where, "give a whole number, at least 1")
 
     @property
     def every_step(self) -> bool:
@@ -220,8 +223,16 @@ def as_records(record: Records) -> tuple[Record, ...]:
 
 
 def as_edits(edit: Edits) -> tuple[Edit, ...]:
-    """What was given as `edit`."""
-    return (edit,) if isinstance(edit, Edit) else tuple(edit or ())
+    """What was given as `edit`.
+
+    Raises:
+      InputError: something that is no edit.
+    """
+    edits = (edit,) if isinstance(edit, Edit | str) else tuple(edit or ())
+    for each in edits:
+        if not isinstance(each, Edit) or each.kind not in EDITS:
+            raise InputError(f"{each!r} as an edit", "in edit=", f"make it with one of rx.{', rx.'.join(MAKERS)}")
+    return edits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -341,6 +352,9 @@ EDITS: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
     "noise": lambda value, drawn: value + drawn,
 }
 """What each kind of edit does."""
+
+MAKERS = ("clamp", "lesion", "scale", "add", "noise", "patch")
+"""Names of the functions that make edits."""
 
 
 def naming(
@@ -520,6 +534,22 @@ def editable(cell: Cell) -> dict[str, int]:
 
 def _where(condition: RowMask, then: Any, otherwise: Any) -> Any:
     return jax.tree.map(lambda a, b: jnp.where(condition[:, None], a, b), then, otherwise)
+
+
+def numbers_of(units: Any, size: int, where: str) -> np.ndarray:
+    """Units by number, from numbers or a truth value for each.
+
+    Raises:
+      InputError: no units, or some that are not there.
+    """
+    found = np.atleast_1d(np.asarray(units))
+    if found.dtype == bool and found.shape == (size,):
+        found = np.flatnonzero(found)
+    whole = found.dtype.kind in "iu" and found.ndim == 1
+    wrong = [n for n in found.tolist() if not 0 <= n < size] if whole else [units]
+    if wrong or not len(found):
+        raise InputError(f"unit {wrong[0] if wrong else 'none'!r}", where, f"give whole numbers from 0 to {size - 1}")
+    return found
 
 
 def selection(what: Any, size: int, axis: str) -> jax.Array | None:

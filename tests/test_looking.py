@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import shutil
 from pathlib import Path
@@ -135,6 +136,8 @@ def test_a_gradient_is_recorded(filmed):
         ({"passage": ""}, ["empty"]),
         ({"steps": 0}, ["0 steps"]),
         ({"name": "a/b"}, ["a/b"]),
+        ({"name": "a" * 300}, ["cannot name a recording"]),
+        ({"fields": ["gradient.0.h"], "edit": "0.h"}, ["as an edit"]),
     ],
 )
 def test_what_cannot_be_recorded_is_refused(copy, arguments, words):
@@ -143,6 +146,29 @@ def test_what_cannot_be_recorded_is_refused(copy, arguments, words):
         copy.record(**arguments)
     assert all(word in str(refused.value) for word in words)
     assert tree_of(copy.path) == before
+
+
+def test_a_recording_that_never_got_a_step_leaves_its_name_free(copy, monkeypatch):
+    opened = importlib.import_module("rnnjax.run.opened")
+
+    def broken(model, inputs, *rest, **options):
+        stream(model, inputs[:5], *rest, **options)
+        path = rest[1]
+        metadata = json.loads((path / "zarr.json").read_text())
+        for each in metadata["consolidated_metadata"]["metadata"].values():
+            each["shape"][0] = 0
+        (path / "zarr.json").write_text(json.dumps(metadata))
+        raise OSError("no space is left")
+
+    stream = opened.stream
+    monkeypatch.setattr(opened, "stream", broken)
+    with pytest.raises(OSError, match="no space"):
+        copy.record(["0.h"], name="full")
+    assert copy.folder.recordings() == ["film"]
+
+
+def test_a_checkpoint_is_remembered_by_its_step(copy):
+    assert copy.record(["0.h"], name="now").attributes["checkpoint"] == 22
 
 
 # -- explain, lesion
@@ -158,6 +184,20 @@ def test_the_units_are_explained(copy):
 def test_a_concept_of_ones_own_is_a_function_of_the_text(copy):
     found = copy.explain(steps=600, concepts={"is an a": lambda passage: [symbol == "a" for symbol in passage]})
     assert "is an a" in found.concepts
+
+
+def test_a_concept_that_breaks_is_told_by_its_name(copy):
+    with pytest.raises(InputError, match="ZeroDivisionError") as refused:
+        copy.explain(steps=600, concepts={"broken": lambda passage: [1 / 0 for _ in passage]})
+    assert "'broken'" in str(refused.value)
+
+
+def test_units_are_a_mask_or_numbers(copy):
+    mask = np.asarray([True, False, True, False])
+    assert copy.lesion(units=mask, steps=64).units.tolist() == [0, 2]
+    for wrong in ([1.5], [4], [-1], ["a"]):
+        with pytest.raises(InputError, match="unit"):
+            copy.lesion(units=wrong, steps=64)
 
 
 def test_a_lesion_atlas_is_a_loop_of_lesions(copy):
@@ -199,7 +239,16 @@ QUICK = {"train.steps": 3, "train.batch": 8}
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["addition", "letter_words", "names", "lecture/digits", "lecture/parity", "lecture/ar", "lecture/reverse"],
+    [
+        "addition",
+        "letter_words",
+        "names",
+        "lecture/digits",
+        "lecture/digits_mlp",
+        "lecture/parity",
+        "lecture/ar",
+        "lecture/reverse",
+    ],
 )
 def test_every_kind_of_task_is_explored(name, tmp_path, unreported):
     done = rx.run(rx.load(name, QUICK), tmp_path, "run")
@@ -257,12 +306,18 @@ def test_view_names_its_file(copy, capsys):
         (["record", "--field", "h"], ["'h'", "0.h"]),
         (["record", "--units", "3..1"], ["3..1"]),
         (["record", "--units", "99"], ["99", "4"]),
+        (["record", "--units", "0..99999999999"], ["0..99999999999", "3,7,100..120"]),
+        (["record", "--field", "gradient.0.h", "--units", "99"], ["99"]),
+        (["record", "--stride", "99999999999999"], ["is no count"]),
+        (["record", "--out", "/dev/null/x.csv"], ["/dev/null/x.csv", "--out"]),
+        (["record", "--passage", ""], ["empty passage"]),
         (["record", "--steps", "0"], ["'0'"]),
         (["record", "--out", "x.xlsx"], [".xlsx", ".csv"]),
         (["record", "--name", "film"], ["film"]),
         (["explain", "--field", "0.z"], ["0.z"]),
         (["explain", "--concept", "nowhere.py:f"], ["nowhere.py"]),
         (["explain", "--rate", "2"], ["rate"]),
+        (["view", "--steps", "0"], ["is no count"]),
         (["lesion", "--units", "17"], ["17"]),
         (["lesion", "--checkpoint", "3"], ["checkpoint"]),
         (["view", "--beside", "nowhere"], ["nowhere"]),

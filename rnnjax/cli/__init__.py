@@ -35,6 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 141
+    except OSError as error:
+        wrong = f"error: {error.strerror or error}\n  where: {error.filename or 'on disk'}"
+        print(f"{wrong}\n  fix: make room, or see to it that this place can be written to", file=sys.stderr)
+        return BAD_INPUT
     except Exception as error:
         code = getattr(error, "exit_code", None)
         if code is None:

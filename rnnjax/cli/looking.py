@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnjax.cli.options import add_code, checkpoint, import_code
@@ -33,9 +36,6 @@ def add_record(parser: argparse.ArgumentParser) -> None:
 
 def record(known: argparse.Namespace) -> None:
     """Records, and tells where it lies and what is in it."""
-    from pathlib import Path
-
-    from rnnjax.cells import lookup
     from rnnjax.recording import EXPORTS
     from rnnjax.sequence import Record
 
@@ -49,10 +49,10 @@ def record(known: argparse.Namespace) -> None:
             print(f"and the gradient of the loss by each of them, as gradient.{run.watched[0]}")
         return
     if known.out:
-        lookup(dict.fromkeys(EXPORTS), Path(known.out).suffix, "kind of file", "in --out")
+        _check_out(Path(known.out), EXPORTS)
     names = known.field or run.watched
     fields = [Record(name, known.units, known.stride, known.statistics) for name in names]
-    steps = known.steps if known.passage is None else len(known.passage)
+    steps = known.steps if known.passage is None else max(1, len(known.passage))
     name = known.name or run.folder.free_recording()
     found = run.record(fields, known.passage, steps=steps, checkpoint=checkpoint(known), name=name)
     exported = None if known.out is None else str(found.export(known.out))
@@ -69,6 +69,16 @@ def record(known: argparse.Namespace) -> None:
     if exported:
         print(f"exported: {exported}")
     print(f'open it:   rx.Recording.open("{path}"), or xarray.open_zarr("{path}")')
+
+
+def _check_out(path: Path, endings: Sequence[str]) -> None:
+    """Refuses a file that cannot be written, before anything is recorded."""
+    from rnnjax.cells import lookup
+
+    lookup(dict.fromkeys(endings), path.suffix, "kind of file", "in --out")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise InputError(f"cannot write '{path}'", "in --out", "name a file in a folder that you may write to")
 
 
 def add_explain(parser: argparse.ArgumentParser) -> None:
@@ -155,7 +165,8 @@ def lesion(known: argparse.Namespace) -> None:
     print_table(f"units of {atlas.field}, switched off one at a time", ["unit", "loss", "change", ""], rows)
     worse = int(np.sum(atlas.change > 0))
     print(f"loss of the whole network: {atlas.baseline:.4f}; {worse} of {len(order)} units are missed")
-    print(f"table: {run.path / 'tables' / table_name('lesions', atlas.field)}, picture: {run.path / 'figures'}")
+    if known.units is None:
+        print(f"table: {run.path / 'tables' / table_name('lesions', atlas.field)}, picture: {run.path / 'figures'}")
 
 
 def add_view(parser: argparse.ArgumentParser) -> None:
@@ -196,8 +207,8 @@ def _opened(known: argparse.Namespace) -> Any:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"'{text}' is no count", "on the command line", "give a whole number, at least 1")
+    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text[:20]}' is no count: give a whole number, at least 1")
     return int(text)
 
 
@@ -205,8 +216,9 @@ def _numbers(text: str) -> tuple[int, ...]:
     """Numbers such as ``3,7,100..120``, both ends of a range included."""
     found: list[int] = []
     for part in text.split(","):
-        first, dots, last = part.strip().partition("..")
-        if not first.isdecimal() or (dots and not last.isdecimal()) or (dots and int(last) < int(first)):
-            raise InputError(f"'{part}' names no units", "in --units", "give numbers and ranges, such as 3,7,100..120")
-        found += range(int(first), int(last or first) + 1)
+        first, _, last = part.strip().partition("..")
+        ends = (first, last or first)
+        if not all(end.isdecimal() and len(end) < 7 for end in ends) or int(ends[0]) > int(ends[1]):
+            raise argparse.ArgumentTypeError(f"'{part[:20]}' names no units: write them as 3,7,100..120")
+        found += range(int(ends[0]), int(ends[1]) + 1)
     return tuple(dict.fromkeys(found))

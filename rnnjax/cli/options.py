@@ -28,4 +28,5 @@ def import_code(known: argparse.Namespace) -> None:
 
 def checkpoint(known: argparse.Namespace) -> Any:
     """The checkpoint that is asked for: a name, or a step."""
-    return int(known.checkpoint) if known.checkpoint.isdecimal() else known.checkpoint
+    number = known.checkpoint
+    return int(number) if number.isdecimal() and len(number) < 19 else number

@@ -106,7 +106,7 @@ def labelled(task: Task, batch: Batch, name: str, function: Labeller, *, written
     exist = np.asarray(task.counted(batch) if written else batch.existing())
     rows = []
     for text in text_of(task, batch, written=written):
-        labels = np.asarray(list(function(text)))
+        labels = np.asarray(_said(name, function, text))
         if labels.shape != (len(text),) or labels.dtype.kind not in "biufU":
             raise InputError(
                 f"labels of shape {list(labels.shape)} and type {labels.dtype} for {len(text)} symbols",
@@ -118,6 +118,16 @@ def labelled(task: Task, batch: Batch, name: str, function: Labeller, *, written
     filled = np.zeros(exist.shape, joined.dtype)
     filled[exist] = joined
     return filled
+
+
+def _said(name: str, function: Labeller, text: Any) -> list[Any]:
+    """What a function of the user's own says of a text; whatever goes wrong in it is told as its own."""
+    try:
+        return list(function(text))
+    except Exception as error:
+        raise InputError(
+            f"{type(error).__name__}: {error}", f"in the concept '{name}'", "correct the function: a label a symbol"
+        ) from error
 
 
 def own_concept(spec: str) -> tuple[str, Labeller]:

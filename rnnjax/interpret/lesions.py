@@ -13,7 +13,7 @@ from flax import nnx
 
 from rnnjax.cells import lookup
 from rnnjax.config import InputError
-from rnnjax.sequence import Edit, add, lesion
+from rnnjax.sequence import Edit, add, lesion, numbers_of
 from rnnjax.tasks.base import Batch, Table, Task, losses
 from rnnjax.train import answer_sums
 
@@ -102,10 +102,10 @@ def lesion_atlas(
     """
     where = "in interpret.lesion_atlas"
     width = lookup(model.recordable, field, "quantity", where)
-    numbers = np.arange(width) if units is None else np.asarray(units, np.int64).reshape(-1)
-    if not len(batches) or not numbers.size or not -1 < numbers.min() <= numbers.max() < width:
-        what = "no batches" if not len(batches) else f"units {numbers.tolist()[:8]}"
-        raise InputError(what, where, f"give a batch or more, and units from 0 to {width - 1}")
+    numbers = np.arange(width) if units is None else numbers_of(units, width, where)
+    if not len(batches) or (group is not None and group < 1):
+        what = "no batches" if not len(batches) else f"groups of {group}"
+        raise InputError(what, where, "give a batch or more, and at least 1 network side by side")
     rows, steps = batches[0].inputs.shape[:2]
     most = max(1, NUMBERS // (rows * steps * max(width, task.outputs)))
     size = min(group or min(most, max(8, SIDE_BY_SIDE // rows)), len(numbers) + 1)
@@ -152,6 +152,8 @@ def credit(model: Any, batch: Batch, task: Task, field: str, *, targets: int = T
       InputError: a quantity that is not there.
     """
     lookup(model.recordable, field, "quantity", "in interpret.credit")
+    if targets < 1:
+        raise InputError(f"{targets} steps of each row", "in interpret.credit", "follow the loss of at least 1 back")
     graph, variables = nnx.split(model)
     counted = np.asarray(task.counted(batch))
     if counted.ndim == 1:  # read once, after the last step

@@ -10,6 +10,7 @@ from flax import nnx
 
 from rnnjax import figures
 from rnnjax.cells import Cell
+from rnnjax.config import InputError
 from rnnjax.interpret import Scores, averages, credit
 from rnnjax.looks.base import Sight
 from rnnjax.recording import Recording, observe
@@ -58,7 +59,7 @@ def inside(model: Any, task: Task, scores: Scores) -> Iterator[Sight]:
         )
     if width <= WIDEST:
         yield from _weights(model)
-    yield _credit(model, task, field)
+    yield from _credit(model, task, field)
 
 
 def _coloured(scores: Scores, values: np.ndarray, symbols: list[str]) -> Sight:
@@ -136,10 +137,13 @@ def _place(path: tuple[Any, ...]) -> str:
     return ".".join(str(part) for part in path if part not in ("stack", "layers", "cell"))
 
 
-def _credit(model: Any, task: Task, field: str) -> Sight:
-    reach = credit(model, task.probe(CREDIT_STEPS, CREDIT_ROWS), task, field)
+def _credit(model: Any, task: Task, field: str) -> Iterator[Sight]:
+    try:
+        reach = credit(model, task.probe(CREDIT_STEPS, CREDIT_ROWS), task, field)
+    except InputError:  # a part of a product, or a probability: nothing can be added to it
+        return
     horizon = reach.horizon()
-    return Sight(
+    yield Sight(
         f"Credit of {field}",
         f"How much of a step's loss comes from the state so many steps before: 95 % of it within {horizon} steps.",
         figures.credit(reach.lags, reach.mean, reach.low, reach.high, marks={"95 % of the reach": horizon}),

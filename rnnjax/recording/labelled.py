@@ -36,6 +36,9 @@ COORDINATE_BLOCK = 1 << 16
 """Steps whose coordinates are one file."""
 
 
+AXES = {"example", "time", "symbol", "step", "answer_step", "units", "member", "checkpoint", "statistic"}
+"""Names that no field can have: those of axes and coordinates."""
+
 EXPORTS = (".csv", ".parquet", ".npz")
 """Endings of the files that a recording can be exported to."""
 
@@ -154,6 +157,8 @@ class Recording:
           InputError: shapes that do not fit together.
         """
         arrays = {name: np.asarray(value) for name, value in values.items()}
+        if taken := sorted(AXES & arrays.keys()):
+            raise InputError(f"a field called '{taken[0]}'", "in Recording.of", "choose a name that no axis has")
         named = {name: tuple((dims or {}).get(name) or _default_dims(name, each)) for name, each in arrays.items()}
         numbers = {
             name: np.asarray((units or {}).get(name, np.arange(each.shape[-1])), np.int32)
@@ -553,6 +558,8 @@ def _places(known: np.ndarray, wanted: Any, along_steps: bool) -> np.ndarray:
         inside = (known >= start) & ((known - start) % step == 0)
         return np.flatnonzero(inside if wanted.stop is None else inside & (known < wanted.stop))
     several = np.atleast_1d(np.asarray(wanted))
+    if several.ndim != 1 or (several.size and (known.dtype.kind in "iu") != (several.dtype.kind in "iu")):
+        raise InputError(f"{wanted!r}", "in select", f"give values such as {known[:1].tolist()}, or a slice of them")
     if along_steps:
         return np.flatnonzero(np.isin(known, several))
     found = [np.flatnonzero(known == each) for each in several]

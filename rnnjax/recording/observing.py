@@ -15,7 +15,7 @@ from flax import nnx
 from rnnjax.config import InputError
 from rnnjax.recording.labelled import Coded, Recording, of_steps, storable
 from rnnjax.recording.moments import described, moment_rows, moments_of, pooled
-from rnnjax.sequence import Edits, Moments, Record, Records, add, as_edits, as_records
+from rnnjax.sequence import Edits, Moments, Record, Records, add, as_edits, as_records, numbers_of
 from rnnjax.tasks.base import Batch, Task
 from rnnjax.train import Member, Trainer, answer_sums
 
@@ -125,7 +125,9 @@ def _gradients(model, batch, task, slopes, edits, read) -> dict[str, jax.Array]:
     for name, each in names.items():
         value = found[name] if found[name].ndim == 3 else found[name][:, None]
         value = value[:, :: each.stride]
-        kept[each.field] = value if each.units is None else value[..., jnp.asarray(each.units)]
+        if each.units is not None:
+            value = value[..., jnp.asarray(numbers_of(each.units, value.shape[-1], f"in the record of '{each.field}'"))]
+        kept[each.field] = value
     return kept
 
 

@@ -37,7 +37,7 @@ def exploration(run: Run, steps: int, checkpoint: Checkpoint) -> Exploration:
       checkpoint: `latest`, `best`, or a step.
     """
     task, model = run.experiment.built.task, run.model(checkpoint)
-    film = Recording.open(run.folder.recording(FILM)) if FILM in run.folder.recordings() else None
+    film = film_of(run)
     if film is not None and not isinstance(task, Text):
         steps = run.experiment.record.film  # only a text begins alike however much of it is read
     batch, field = task.probe(steps), run.watched[0]
@@ -54,7 +54,7 @@ def exploration(run: Run, steps: int, checkpoint: Checkpoint) -> Exploration:
     atlas = lesion_atlas(model, [task.probe(LESION_STEPS, ROWS)], task, field)
     return Exploration(
         name=run.path.name,
-        symbols=_symbols(task, batch, written=written),
+        symbols=_symbols(task, batch, length, written=written),
         layers={name: Layer(found[name], found.units(name)) for name in shown},
         notes=[Note(field, n.unit, n.concept, n.effect, n.direction, n.q) for n in scores.named],
         lesions={field: atlas.change},
@@ -64,15 +64,23 @@ def exploration(run: Run, steps: int, checkpoint: Checkpoint) -> Exploration:
     )
 
 
+def film_of(run: Run) -> Recording | None:
+    """The film of a run's training, if one was made."""
+    if FILM not in run.folder.recordings():
+        return None
+    film = Recording.open(run.folder.recording(FILM))
+    return film if len(film.coords["checkpoint"]) else None
+
+
 def _best(scores: Scores, most: int) -> list[int]:
     """The units with the greatest effects, in the order of their numbers."""
     order = np.argsort(-scores.effects.max(axis=1, initial=0.0), kind="stable")[:most]
     return sorted(int(scores.units[k]) for k in order)
 
 
-def _symbols(task: Task, batch: Batch, *, written: bool) -> list[str]:
-    """What stands at each step: a symbol that is read, one that is written (the first behind its question), or the
-    number of the step within its example."""
+def _symbols(task: Task, batch: Batch, length: int, *, written: bool) -> list[str]:
+    """What stands at each of so many steps: a symbol that is read, one that is written (the first behind its question),
+    the number of the step within its example, or that of the example where it is read at once."""
     exists, inputs = np.asarray(batch.existing()), np.asarray(batch.inputs)
     if written:
         found = []
@@ -81,6 +89,8 @@ def _symbols(task: Task, batch: Batch, *, written: bool) -> list[str]:
             asked = "".join(task.symbol(int(k)) for k in row[there]) if task.symbols else ""
             found += [f"{asked}→{symbols[0]}", *symbols[1:]]
         return found
+    if length != exists.sum():
+        return [str(number) for number in range(length)]
     if task.symbols:
         return [task.alphabet[int(k)] if int(k) < len(task.alphabet) else "" for k in inputs[exists]]
     if inputs.shape[2] == 1:
@@ -106,7 +116,7 @@ def _answered(task: Task, batch: Batch, probabilities: np.ndarray) -> dict[str, 
 
 def _starts(found: Recording, field: str) -> np.ndarray:
     """Steps at which an example begins; none where all is one sequence."""
-    example = found.coords["answer_example" if field.startswith("decoder.") else "example"]
+    example = found.coords["answer_example" if found.dims(field)[0] == "answer_step" else "example"]
     starts = np.flatnonzero(np.diff(example, prepend=-1))
     return starts if len(starts) > 1 else starts[:0]
 

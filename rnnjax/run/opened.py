@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +25,7 @@ from rnnjax.recording import GRADIENT, Recording, observe, stream
 from rnnjax.run.exploring import ROWS
 from rnnjax.run.pages import View, as_csv, leave_figures, table_name, write_report, write_view
 from rnnjax.sequence import Edit, Record, as_records
-from rnnjax.store import RunFolder
+from rnnjax.store import ArrayGroup, RunFolder
 from rnnjax.tasks import Batch, Table, Task, Text
 from rnnjax.tasks.names import Names
 from rnnjax.train import Member
@@ -182,12 +184,17 @@ class Run:
             self._known(record.field.removeprefix(GRADIENT))
         path = None if name is None else self._free(name)
         model, batch = self.model(checkpoint), self._read(passage, steps)
-        about = {"run": self.path.name, "checkpoint": checkpoint}
+        about = {"run": self.path.name, "checkpoint": self.folder.resolve(checkpoint)}
         forward = not (edit or self.experiment.model.bidirectional)
         forward = forward and not any(record.field.startswith(GRADIENT) for record in wanted)
         if path is not None and isinstance(task, Text) and forward:
             inputs = np.asarray(batch.inputs[0])
-            return stream(model, inputs, wanted, path, labels=task.alphabet, attributes=about)
+            try:
+                return stream(model, inputs, wanted, path, labels=task.alphabet, attributes=about)
+            except BaseException:
+                with contextlib.suppress(InputError):
+                    _drop_if_empty(path)
+                raise
         found = observe(model, batch, wanted, task=task, edit=edit, attributes=about)
         return found if path is None else found.save(path)
 
@@ -201,6 +208,7 @@ class Run:
     def _free(self, name: str) -> Path:
         """Where a new recording of that name goes."""
         path = self.folder.recording(name)
+        _drop_if_empty(path)
         if path.exists():
             raise InputError(
                 f"there is a recording called '{name}'", f"in {path.parent}", "choose another name, or remove it"
@@ -270,7 +278,7 @@ class Run:
         steps: int = 1000,
         checkpoint: Checkpoint = "latest",
     ) -> Atlas:
-        """How much worse the model gets without each unit; a table is left in the run's folder.
+        """How much worse the model gets without each unit; a table of all is left in the run's folder.
 
         Args:
           field: the quantity as LAYER.FIELD that is set to zero, a unit at a time; the first of `watched` if None.
@@ -283,9 +291,10 @@ class Run:
         """
         field, batch = self._known(field), self._read(None, steps, ROWS)
         found = lesion_atlas(self.model(checkpoint), [batch], self.experiment.built.task, field, units=units)
-        self._leave(table_name("lesions", field), found.table())
-        picture = figures.atlas(found.change, baseline=found.baseline, numbers=found.units.tolist(), field=field)
-        leave_figures(self, [(f"Lesions of {field}", picture)])
+        if units is None:
+            self._leave(table_name("lesions", field), found.table())
+            picture = figures.atlas(found.change, baseline=found.baseline, numbers=found.units.tolist(), field=field)
+            leave_figures(self, [(f"Lesions of {field}", picture)])
         return found
 
     def _leave(self, name: str, table: Table) -> None:
@@ -299,6 +308,8 @@ class Run:
           steps: steps of the passage that it shows.
           checkpoint: `latest`, `best`, or a step.
         """
+        if steps < 1:
+            raise InputError(f"{steps} steps to show", "in steps", "ask for at least 1")
         return write_view(self, beside, steps, checkpoint)
 
     def looked_at(self) -> list[Sight]:
@@ -320,6 +331,13 @@ class Run:
         from rnnjax.run.story import go_on
 
         return go_on(self, overrides, quiet=quiet)
+
+
+def _drop_if_empty(path: Path) -> None:
+    """Removes a recording that was begun, never got a step, and is not being written: its name is free then."""
+    if path.exists() and not len(Recording.open(path)):
+        ArrayGroup.open(path, write=True).close()  # refused while another process writes it
+        shutil.rmtree(path)
 
 
 def open_run(path: str | Path, task: Task | None = None) -> Run:

@@ -18,7 +18,7 @@ from rnnjax.figures import Figure
 from rnnjax.looks import Sight
 from rnnjax.recording import Recording
 from rnnjax.report import Report, page
-from rnnjax.run.exploring import FILM, exploration
+from rnnjax.run.exploring import exploration, film_of
 from rnnjax.tasks import Table, Text
 from rnnjax.tasks.base import aligned
 
@@ -142,9 +142,10 @@ def _activations(run: Run) -> Drawn:
 
 def _film(run: Run) -> Drawn:
     """The film of learning, if training made one: the units that vary most in the end, over the first steps."""
-    if FILM not in run.folder.recordings():
+    film = film_of(run)
+    if film is None:
         return []
-    film, drawn = Recording.open(run.folder.recording(FILM)), []
+    drawn = []
     for name in film.fields:
         values, symbols = film.select(example=0)[name], list(map(str, film.coords.get("symbol", ())))
         if values.ndim != 3 or film.dims(name)[:2] != ("checkpoint", "step"):

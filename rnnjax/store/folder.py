@@ -242,8 +242,9 @@ class RunFolder:
         Raises:
             InputError: it is no plain name.
         """
-        if not name or name != Path(name).name or name.startswith("."):
-            raise InputError(f"{name!r} cannot name a recording", "in --name", "choose a plain name, without '/'")
+        plain = name.isprintable() and len(name.encode("utf-8", "replace")) <= 200
+        if not name or not plain or name != Path(name).name or name.startswith("."):
+            raise InputError(f"{name[:60]!r} cannot name a recording", "in --name", "choose a plain name, without '/'")
         return self.path / "recordings" / f"{name}.zarr"
 
     def recordings(self) -> list[str]:
@@ -330,7 +331,7 @@ class RunFolder:
         return self._restore(name, like, step)
 
     def _restore(self, branch: str, like: Any, step: int | Literal["latest", "best"]) -> Any:
-        step = self._resolve(step)
+        step = self.resolve(step)
         try:
             stored = self._record(step)["leaves"]
         except (OSError, ValueError) as error:
@@ -343,7 +344,12 @@ class RunFolder:
             raise self._damaged(step, error) from error
         return jax.tree.unflatten(jax.tree.structure(like), arrays)
 
-    def _resolve(self, step: int | Literal["latest", "best"]) -> int:
+    def resolve(self, step: int | Literal["latest", "best"]) -> int:
+        """The step of a checkpoint.
+
+        Raises:
+            InputError: there is no such checkpoint.
+        """
         steps = self.checkpoints()
         if not steps:
             raise InputError("there is no checkpoint", f"in '{self.path}'", "let the run save one first")
