@@ -222,7 +222,7 @@ def as_records(record: Records) -> tuple[Record, ...]:
     return records
 
 
-def as_edits(edit: Edits) -> tuple[Edit, ...]:
+def as_edits(edit: Any) -> tuple[Edit, ...]:
     """What was given as `edit`.
 
     Raises:

@@ -769,6 +769,7 @@ def everything(recorded):
     yield figures.around(np.arange(5), h[:5], abs(h[:5]))
 
 
+@pytest.mark.slow
 def test_figures_are_the_same_each_time(recorded):
     for first, second in zip(*(islice(everything(recorded), 0, None, 3) for _ in range(2)), strict=True):
         assert figures.svg(first) == figures.svg(second)

@@ -427,6 +427,7 @@ def test_a_run_is_an_experiment(with_run, capsys):
     assert found == wanted
 
 
+@pytest.mark.slow
 def test_a_run_of_arrays_is_an_experiment(place, capsys):
     draw = np.random.default_rng(0)
     np.savez("some.npz", inputs=draw.normal(size=(20, 5, 2)), targets=draw.integers(0, 2, 20))

@@ -488,5 +488,5 @@ def test_what_does_not_fit_is_refused_with_a_fix(options: dict[str, Any], messag
 
 
 def test_records_of_nothing_are_refused():
-    assert "no units" in refusal(Record, "h", units=())
+    assert "units=()" in refusal(Record, "h", units=())
     assert "stride=0" in refusal(Record, "h", stride=0)

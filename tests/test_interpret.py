@@ -342,7 +342,7 @@ def test_an_atlas_of_some_units_with_another_change():
     for unit, loss in zip(found.units, found.loss, strict=True):
         outputs = model.unroll(batch.inputs, edit=scale("0.f", 0.5, units=[int(unit)]))
         assert_allclose(loss, answer_sums(task, outputs, batch)[0] / 36, rtol=1e-6)
-    with pytest.raises(InputError, match="units from 0 to 3"):
+    with pytest.raises(InputError, match="whole numbers from 0 to 3"):
         lesion_atlas(model, [batch], task, "0.h", units=[4])
     with pytest.raises(InputError, match=r"did you mean '0\.h'"):
         lesion_atlas(model, [batch], task, "0.hh")

@@ -233,6 +233,7 @@ class Lengths(Drawn):
         return self.take_shaped((), key, 1, "train", size, 1)
 
 
+@pytest.mark.slow
 def test_batches_of_several_shapes_in_one_program():
     task = Lengths(epoch_steps=4, validation_steps=3)
     trainer = _trainer(task, {"cell": "elman", "units": 4}, batch=2)

@@ -374,6 +374,7 @@ def test_layouts_have_the_same_loss_and_gradients():
     assert_same_in_all_layouts(1e-6)
 
 
+@pytest.mark.slow
 def test_layouts_have_the_same_loss_and_gradients_in_float64(x64):
     assert_same_in_all_layouts(1e-12, dtype="float64")
 
