@@ -49,8 +49,14 @@ def key_below(figure: Figure, axes: Axes, colours: ScalarMappable, label: str, *
     bar = figure.colorbar(
         colours, ax=axes, location="bottom", shrink=0.35, aspect=24, anchor=(0.0, 1.0), pad=0.02, **options
     )
-    bar.ax.tick_params(length=0, labelsize=8)
-    bar.ax.annotate(
+    label_key(bar.ax, label)
+    return bar
+
+
+def label_key(axes: Axes, label: str) -> None:
+    """Writes a label beside the axes of a key of colours."""
+    axes.tick_params(length=0, labelsize=8)
+    axes.annotate(
         label,
         (1, 0.5),
         xycoords="axes fraction",
@@ -61,7 +67,6 @@ def key_below(figure: Figure, axes: Axes, colours: ScalarMappable, label: str, *
         fontsize=9,
         parse_math=False,
     )
-    return bar
 
 
 def svg(figure: Figure) -> str:

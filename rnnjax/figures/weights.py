@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from rnnjax.config import InputError
 from rnnjax.figures.parts import Scale, heading, legend_over, matrix, panels, plain
-from rnnjax.figures.style import COLOURS, INK, MUTED, styled
+from rnnjax.figures.style import COLOURS, INK, MUTED, label_key, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,18 +82,7 @@ def weights(
         )
         bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
         bar.locator = MaxNLocator(nbins=4, symmetric=True)
-        bar_box.tick_params(length=0, labelsize=8)
-        bar_box.annotate(
-            label,
-            (1, 0.5),
-            xycoords="axes fraction",
-            xytext=(13, 0),
-            textcoords="offset points",
-            va="center",
-            color=MUTED,
-            fontsize=9,
-            parse_math=False,
-        )
+        label_key(bar_box, label)
     return figure
 
 
@@ -253,7 +242,12 @@ def _draw_matrix(axes: Axes, panel: _Panel, scale: Scale) -> None:
             fontsize=9,
             parse_math=False,
         )
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=max(1, int(panel.width / 0.6)), integer=True))
+    if len(panel.gates) > 1:  # units are counted anew in each gate
+        units = columns // len(panel.gates)
+        marks = [gate * units + unit for gate in range(len(panel.gates)) for unit in sorted({0, units // 2})]
+        axes.set_xticks(marks, [f"{mark % units:,}" for mark in marks])
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=max(1, int(panel.width / 0.6)), integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=max(1, int(panel.height / 0.4)), integer=True))
     if rows == 1:
         axes.set_yticks([])
