@@ -27,10 +27,8 @@ $(PEERS): $(READY)
 demo: $(READY)  ## train a character LSTM on Shakespeare; ends with a sample and the report to open/
 	$(BIN)/rnnjax run shakespeare/demo --root runs
 
-# Most of the time goes into compiling: fast tests compile with less optimisation, `make test-all` as users do.
 test: $(READY)  ## run the fast tests
-	XLA_FLAGS="--xla_backend_optimization_level=0 $$XLA_FLAGS" \
-		$(BIN)/python -m pytest -q -m "not slow and not gpu" -n 2 --dist worksteal
+	$(BIN)/python -m pytest -q -m "not slow and not gpu" -n 2 --dist worksteal
 
 test-all: $(PEERS)  ## run every test, the slow ones too, and those that compare with PyTorch and Keras
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal

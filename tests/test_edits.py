@@ -414,7 +414,9 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "repeat" else n for n in MODELS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in ("attention", "repeat") else n for n in MODELS]
+)
 def test_everything_recordable_is_recorded_as_it_says(name):
     model = MODELS[name]()
     symbols, read = jnp.asarray(rng.integers(5, size=(2, 6)), jnp.int32), np.array([6, 4])

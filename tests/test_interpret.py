@@ -315,7 +315,7 @@ def numbers_task(read: str = "every") -> Any:
     return arrays(random.normal(size=(6, 9, 3)), random.integers(0, OUTPUTS, shape), labels=list("abcde"))
 
 
-@pytest.mark.parametrize(("cell", "group"), [("lstm", None), ("gru", 2)])
+@pytest.mark.parametrize(("cell", "group"), [pytest.param("lstm", None, marks=pytest.mark.slow), ("gru", 2)])
 def test_an_atlas_is_a_loop_of_lesions(cell: str, group: int | None):
     model, task = built(cell), numbers_task()
     batch = dataclasses.replace(task.batch(jax.random.key(0), 4), lengths=jnp.asarray([9, 4, 7, 1]))

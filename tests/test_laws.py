@@ -101,12 +101,14 @@ def all_pairs(factors: Mapping[str, tuple]) -> list[dict[str, Any]]:
 
 
 PAIRWISE = all_pairs(FACTORS)
+FIRST_ROWS = 20
 
 
 def pairwise_case(k, case):
-    """A test's parameter; the programs that take longest to compile are left to the slow tests."""
+    """A test's parameter; programs that take longest to compile, and the last rows, which add the fewest pairs, are left
+    to the slow tests."""
     large = case["unroll"] > 1 and case["cell"] in ("layer_norm_lstm", "peephole_lstm")
-    return pytest.param(case, id=f"{k}-{case['cell']}", marks=pytest.mark.slow if large else ())
+    return pytest.param(case, id=f"{k}-{case['cell']}", marks=pytest.mark.slow if large or k >= FIRST_ROWS else ())
 
 
 def random_weights(name, seed=0):

@@ -126,7 +126,7 @@ def test_what_a_writing_model_refuses():
     assert "carried" in refusal(_trainer, Echo(), {"cell": "gru", "units": 4}, carry_state=True)
 
 
-@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("decoder", [pytest.param("repeat", marks=pytest.mark.slow), *DECODERS[1:]])
 def test_a_writing_model_learns(decoder):
     trainer = _trainer(Echo(), {"cell": "gru", "units": 8, "decoder": decoder}, batch=16, learning_rate=0.02, steps=60)
     chunk = jax.jit(trainer.chunk)
