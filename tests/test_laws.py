@@ -105,8 +105,8 @@ FIRST_ROWS = 20
 
 
 def pairwise_case(k, case):
-    """A test's parameter; programs that take longest to compile, and the last rows, which add the fewest pairs, are left
-    to the slow tests."""
+    """A test's parameter; left to the slow tests are programs that take longest to compile, and the last rows, which
+    add the fewest pairs."""
     large = case["unroll"] > 1 and case["cell"] in ("layer_norm_lstm", "peephole_lstm")
     return pytest.param(case, id=f"{k}-{case['cell']}", marks=pytest.mark.slow if large or k >= FIRST_ROWS else ())
 
