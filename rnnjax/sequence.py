@@ -228,7 +228,7 @@ def as_edits(edit: Any) -> tuple[Edit, ...]:
     Raises:
       InputError: something that is no edit.
     """
-    edits = (edit,) if isinstance(edit, Edit | str) else tuple(edit or ())
+    edits: tuple[Any, ...] = (edit,) if isinstance(edit, Edit | str) else tuple(edit or ())
     for each in edits:
         if not isinstance(each, Edit) or each.kind not in EDITS:
             raise InputError(f"{each!r} as an edit", "in edit=", f"make it with one of rx.{', rx.'.join(MAKERS)}")
