@@ -775,6 +775,7 @@ def test_figures_are_the_same_each_time(recorded):
         assert figures.svg(first) == figures.svg(second)
 
 
+@pytest.mark.slow
 def test_nothing_written_leaves_the_page_or_lies_on_other_writing(recorded):
     for figure in everything(recorded):
         figure.canvas.draw()

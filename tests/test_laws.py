@@ -101,7 +101,7 @@ def all_pairs(factors: Mapping[str, tuple]) -> list[dict[str, Any]]:
 
 
 PAIRWISE = all_pairs(FACTORS)
-FIRST_ROWS = 20
+FIRST_ROWS = 12
 
 
 def pairwise_case(k, case):
