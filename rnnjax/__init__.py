@@ -29,9 +29,10 @@ if TYPE_CHECKING:
         Stack,
     )
     from rnnjax.recording import Recording
-    from rnnjax.run import Interrupted, NonFinite, Run, resume, run
+    from rnnjax.run import NonFinite, Run, resume, run
     from rnnjax.run import open_run as open
     from rnnjax.sequence import Edit, Moments, Record, add, clamp, lesion, noise, patch, scale
+    from rnnjax.signals import Interrupted
     from rnnjax.train import TrainConfig
     from rnnjax.unroll import Embedded, Unrolled, unroll
 
@@ -51,7 +52,7 @@ _HOMES = {
     "Recurrent": "layers",
     "SequenceModel": "layers",
     "Stack": "layers",
-    "Interrupted": "run",
+    "Interrupted": "signals",
     "NonFinite": "run",
     "Run": "run",
     "resume": "run",

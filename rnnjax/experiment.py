@@ -22,7 +22,7 @@ from rnnjax import config
 from rnnjax.cells import CELLS, Cell
 from rnnjax.config import InputError, nearest
 from rnnjax.generate import SampleConfig
-from rnnjax.layers import ModelConfig
+from rnnjax.layers import ModelConfig, model_numbers, with_numbers
 from rnnjax.tasks import Arrays, ArraysConfig, Task, TextConfig, choose
 from rnnjax.tasks.registry import TASKS, OwnConfig
 from rnnjax.train import TrainConfig, Trainer
@@ -83,10 +83,15 @@ class Built:
         self.experiment, self.task = experiment, task
         self.trainer = Trainer(task, self.make, experiment.train)
 
-    def make(self, rngs: nnx.Rngs) -> Any:
-        """The model, with initial weights."""
+    def make(self, rngs: nnx.Rngs, numbers: Mapping[str, Any] | None = None) -> Any:
+        """The model, with initial weights.
+
+        Args:
+          rngs: where weights are drawn from.
+          numbers: rates and scales in place of those described, by dotted name; they may be traced.
+        """
         task = self.task
-        return self.experiment.model.build(
+        return with_numbers(self.experiment.model, numbers or {}).build(
             task.inputs,
             task.outputs,
             read=task.read,
@@ -95,6 +100,11 @@ class Built:
             answer_steps=task.answer_steps,
             rngs=rngs,
         )
+
+    def numbers(self) -> set[str]:
+        """Dotted names of all numbers in which members of a population may differ and share one program."""
+        trained = {f"train.{name}" for name in self.trainer.hyper()}
+        return {"seed", *trained, *model_numbers(self.experiment.model)}
 
     def layers(self) -> list[dict[str, Any]]:
         """Every trained parameter of the model: name, shape and count."""

@@ -896,6 +896,8 @@ def _read_out(
 
 
 FEED_FORWARD = "feedforward"
+RATES = ("dropout", "input_dropout", "recurrent_dropout", "zoneout")
+FIXED_OPTIONS = ("leak",)  # options of cells that are numbers of the model's state, and shape nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -916,6 +918,9 @@ class ModelConfig:
         None, "of candidate and output, if not the cell's own: " + ", ".join(ACTIVATIONS)
     )
     initializers: dict[str, str] = config.field({}, "initialiser by weight name, such as recurrent_kernel: orthogonal")
+    initial_scales: dict[str, float] = config.field(
+        {}, "what initial weights are multiplied by, by weight name, such as recurrent_kernel: 0.5", at_least=0
+    )
     options: dict[str, float] = config.field({}, "further numbers of the cell, such as leak or projection")
     unit_forget_bias: bool = config.field(True, "whether the forget gate's bias starts at one")
     residual: bool = config.field(False, "whether layers add their input to their output")
@@ -959,6 +964,22 @@ class ModelConfig:
         Raises:
           InputError: an unknown name, or a number of widths that is not the number of layers.
         """
+        model = self._drawn(inputs, outputs, read, symbols, length, answer_steps, rngs)
+        weights = nnx.to_flat_state(nnx.state(model, nnx.Param))
+        for name, factor in self.initial_scales.items():
+            scaled = [variable for path, variable in weights if path[-1] == name]
+            if not scaled:
+                lookup({str(path[-1]): None for path, _ in weights}, name, "weight", "in model.initial_scales")
+            for variable in scaled:
+                variable[...] = variable[...] * jnp.asarray(factor, variable[...].dtype)
+        if self.initial_scales:
+            nnx.update(model, nnx.from_flat_state(weights))
+        return model
+
+    def _drawn(
+        self, inputs: int, outputs: int, read: str, symbols: bool, length: int, answer_steps: int, rngs: nnx.Rngs
+    ) -> SequenceModel | EncoderDecoder | FeedForward:
+        """The model with its weights as they are drawn."""
         widths = self._checked_widths()
         embedding, width = None, inputs
         if self.embedding and symbols:
@@ -1078,3 +1099,19 @@ class ModelConfig:
             truncate=self.truncate,
             unroll=self.unroll,
         )
+
+
+def model_numbers(model: ModelConfig) -> set[str]:
+    """Dotted names of the numbers of a model that shape nothing: rates, leaks and scales, where there are any."""
+    rates = {f"model.{name}" for name in RATES if getattr(model, name) is not None}
+    leaks = {f"model.options.{name}" for name in FIXED_OPTIONS if name in model.options}
+    return rates | leaks | {f"model.initial_scales.{name}" for name in model.initial_scales}
+
+
+def with_numbers(model: ModelConfig, numbers: Mapping[str, Any]) -> ModelConfig:
+    """The model with other `numbers`, by a name of `model_numbers`; they may be traced, and are not checked."""
+    changes: dict[str, Any] = {}
+    for key, value in numbers.items():
+        _, name, *inner = key.split(".", 2)
+        changes[name] = {**changes.get(name, getattr(model, name)), inner[0]: value} if inner else value
+    return dataclasses.replace(model, **changes)

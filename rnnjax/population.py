@@ -1,48 +1,109 @@
-"""How members share a device, and the loop that trains them.
+"""How members share a device and devices share members, and the loop that trains them.
 
-A lift turns a function of one member into one of many: `one` (a single member), `vmap` (side by side in every
-operation) or `map` (one after the other inside the program). `fit` is a generator: it yields after each compiled chunk
-of steps, and whoever runs it decides what to log, save and stop.
+A `Layout` says how a function of one member becomes one of many: members lie side by side in every operation (a block,
+by ``vmap``), blocks follow one another inside the program, and devices have equal shares of the members. A member's
+numbers depend on the size of its block alone, not on its neighbours nor on how many blocks there are; in blocks of one
+they are those of the member alone. `fit` is a generator: it yields after each compiled chunk of steps, and whoever runs
+it decides what to log, save and stop.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from rnnjax.cells import lookup
 from rnnjax.config import InputError
 from rnnjax.tasks.base import Batch
 from rnnjax.train import Member, Meter, Trainer
 
 CHUNK_SECONDS = 2.0  # a signal is heard between chunks
 HOST_STEPS = 32  # batches in one block brought from the host
+SMALL_PROGRAM = {"xla_cpu_experimental_ynn_fusion_type": ""}  # small products are slower by way of a library
 
 
-def _one(function: Callable[..., Any]) -> Callable[..., Any]:
-    return function
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How the members of a population share the hardware.
 
+    Attributes:
+      block: members computed side by side; 1: each by itself, with the bits of a member alone.
+      devices: devices with an equal share of the members each.
+      small: whether programs are compiled with XLA's options for small arrays (on CPU).
+      unroll: steps of the time loop laid out side by side; 0: as the model says.
+    """
 
-def _vmap(function: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda members, *shared: jax.vmap(lambda member: function(member, *shared))(members)
+    block: int = 1
+    devices: int = 1
+    small: bool = False
+    unroll: int = 0
 
+    @property
+    def quantum(self) -> int:
+        """A population has a multiple of so many members, or fewer than a block for each device."""
+        return self.block * self.devices
 
-def _map(function: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda members, *shared: jax.lax.map(lambda member: function(member, *shared), members)
+    def width(self, members: int) -> int:
+        """The least width of a population that holds so many members."""
+        if members <= self.quantum:
+            return -(-members // self.devices) * self.devices
+        return -(-members // self.quantum) * self.quantum
 
+    def over(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Takes ``f(member, *shared)`` to a function of all members, each leaf with a leading axis.
 
-LIFTS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
-    "one": _one,
-    "vmap": _vmap,
-    "map": _map,
-}
-"""Lifts by name: each takes ``f(member, *shared)`` to a function of all members."""
+        Raises:
+          InputError: there are fewer devices (when it is called).
+        """
+        if self.devices == 1:
+            return self._here(function)
+        parts, whole = PartitionSpec("member"), PartitionSpec()
+
+        def shared_out(members: Any, *shared: Any) -> Any:
+            specs = (parts, *[whole] * len(shared))
+            # What members share is the same everywhere, which the check of varying axes cannot see in a loop's state.
+            over_devices = jax.shard_map(
+                self._here(function), mesh=self.mesh, in_specs=specs, out_specs=parts, check_vma=False
+            )
+            return over_devices(members, *shared)
+
+        return shared_out
+
+    def _here(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def on_one_device(members: Any, *shared: Any) -> Any:
+            def one(member: Any) -> Any:
+                return function(member, *shared)
+
+            count = jax.tree.leaves(members)[0].shape[0]
+            if self.block == 1:
+                return jax.lax.map(one, members)
+            if count <= self.block:
+                return jax.vmap(one)(members)
+            blocks = jax.tree.map(lambda v: v.reshape(-1, self.block, *v.shape[1:]), members)
+            return jax.tree.map(lambda v: v.reshape(count, *v.shape[2:]), jax.lax.map(jax.vmap(one), blocks))
+
+        return on_one_device
+
+    @cached_property
+    def mesh(self) -> Mesh:
+        """The devices, in a row."""
+        there = jax.devices()
+        if len(there) < self.devices:
+            raise InputError(
+                f"{self.devices} devices for a population, and there are {len(there)}",
+                "in the layout",
+                "plan the sweep again here, or start it where it was planned",
+            )
+        return Mesh(np.asarray(there[: self.devices]), ("member",))
 
 
 class Rhythm:
@@ -50,14 +111,17 @@ class Rhythm:
 
     Args:
       trainer: whose configuration and epoch it follows.
+      until: step at which it ends, if that is not the end of the training.
+      lines: at most so many lines of the log, at regular places of the whole training; None: as the configuration says.
 
     Raises:
       InputError: an interval that is neither a number of steps nor of epochs.
     """
 
-    def __init__(self, trainer: Trainer):
-        train, self.epoch, self.total = trainer.config, trainer.epoch_steps, trainer.total
+    def __init__(self, trainer: Trainer, *, until: int | None = None, lines: int | None = None):
+        train, self.epoch, self.total = trainer.config, trainer.epoch_steps, until or trainer.total
         self._log = train.log_every or max(1, self.epoch // 10)
+        self._regular = None if lines is None else max(self._log, -(-trainer.total // lines))
         self._save = self._interval(train.checkpoint_every, "checkpoint_every")
         validates = trainer.task.data("validation") is not None
         self._validate = self._interval(train.evaluate_every, "evaluate_every") if validates else None
@@ -69,6 +133,11 @@ class Rhythm:
             raise InputError(f"'{value}' is no interval", f"in train.{key}", "give steps as 500, or epochs as 1epoch")
         return int(steps) * (1 if steps == text else self.epoch)
 
+    @property
+    def validations(self) -> int:
+        """How many there are from the beginning to the end."""
+        return 0 if self._validate is None else -(-self.total // self._validate)
+
     def validates(self, step: int) -> bool:
         """Whether the validation split is measured after `step` steps."""
         return self._validate is not None and (step % self._validate == 0 or step == self.total)
@@ -79,18 +148,20 @@ class Rhythm:
 
     def logs(self, step: int) -> bool:
         """Whether the log has a line at `step`: at regular places within an epoch, at its end, and at validations."""
+        due = self.validates(step) or step == self.total
+        if self._regular is not None:
+            return due or step % self._regular == 0
         within = step % self.epoch
-        return within == 0 or within % self._log == 0 or self.validates(step) or step == self.total
+        return due or within == 0 or within % self._log == 0
 
     def boundary(self, step: int) -> int:
         """The next step at which any of these is due."""
         epoch_end = (step // self.epoch + 1) * self.epoch
         within = step % self.epoch
-        nexts = [
-            epoch_end,
-            step - within + (within // self._log + 1) * self._log,
-            (step // self._save + 1) * self._save,
-        ]
+        of_log = step - within + (within // self._log + 1) * self._log
+        if self._regular is not None:
+            of_log = (step // self._regular + 1) * self._regular
+        nexts = [epoch_end, of_log, (step // self._save + 1) * self._save]
         if self._validate is not None:
             nexts.append((step // self._validate + 1) * self._validate)
         return min(*nexts, self.total)
@@ -117,27 +188,100 @@ class Progress(NamedTuple):
 
 
 class Programs:
-    """The compiled programs of a trainer under a lift.
+    """The compiled programs of a trainer, for one member or, in a layout, for many.
 
     Args:
       trainer: what is trained, and how.
-      lift: a name of `LIFTS`.
+      layout: how members share the hardware; None: there is one, without an axis of members.
 
     Raises:
-      InputError: no such lift, or one that cannot be fed from the host.
+      InputError: a population that would be fed from the host.
     """
 
-    def __init__(self, trainer: Trainer, lift: str = "one"):
-        lifted = lookup(LIFTS, lift, "lift")
-        if lift != "one" and trainer.config.residence == "host":
+    def __init__(self, trainer: Trainer, layout: Layout | None = None):
+        if layout is not None and trainer.config.residence == "host":
             raise InputError(
                 "data on the host for a population", "in train.residence", "set it to device: members differ in order"
             )
-        self.trainer = trainer
-        self.chunk = jax.jit(lifted(trainer.chunk), donate_argnums=0)
-        self.evaluate = jax.jit(lifted(trainer.evaluate))
-        self.judge = jax.jit(trainer.judge if lift == "one" else jax.vmap(trainer.judge))
-        self.member = jax.jit(trainer.member if lift == "one" else jax.vmap(trainer.member))
+        self.trainer, self.layout = trainer, layout
+        small = layout is not None and layout.small and jax.default_backend() == "cpu"
+        lift = (lambda function: function) if layout is None else layout.over
+        options = SMALL_PROGRAM if small else None
+        self.chunk = jax.jit(lift(trainer.chunk), donate_argnums=0, compiler_options=options)
+        self.evaluate = jax.jit(lift(trainer.evaluate), compiler_options=options)
+        self.judge = jax.jit(trainer.judge if layout is None else jax.vmap(trainer.judge))
+        # One after the other: side by side, orthogonal initialisers of several layers deadlock XLA's threads on CPU.
+        self.member = jax.jit(
+            trainer.member if layout is None else lambda *chosen: jax.lax.map(lambda one: trainer.member(*one), chosen)
+        )
+        self.pace: float | None = None
+        self._widths: set[int] = set()
+
+    def population(self, seeds: Any, numbers: Mapping[str, Any]) -> Member:
+        """Members before their first step, where the layout wants them.
+
+        Args:
+          seeds: ``[members]``.
+          numbers: of each member by dotted name, ``[members]``; see `Trainer.member`.
+        """
+        given = {name: jnp.asarray(values, jnp.float32) for name, values in numbers.items()}
+        return self.placed(self.member(jnp.asarray(seeds, jnp.int32), given))
+
+    def placed(self, tree: Any, *, shared: bool = False) -> Any:
+        """Arrays on the devices of the layout: members shared out among them, or the same on each (`shared`)."""
+        if self.layout is None or self.layout.devices == 1:
+            return jax.device_put(tree)
+        spec = PartitionSpec() if shared else PartitionSpec("member")
+        return jax.device_put(tree, NamedSharding(self.layout.mesh, spec))
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """The arrays of both splits, on the devices."""
+        task = self.trainer.task
+        return {split: self.placed(task.data(split), shared=True) for split in ("train", "validation")}
+
+    def is_new(self, member: Member) -> bool:
+        """Whether a population of this width is seen for the first time, and its program will be compiled."""
+        width = int(member.step.size)
+        first = width not in self._widths
+        self._widths.add(width)
+        return first
+
+    @property
+    def compiled(self) -> int:
+        """Widths whose programs were compiled."""
+        return len(self._widths)
+
+    def bytes(self, width: int) -> int:
+        """Bytes that training takes on each device, data included, as the compiler plans it for a width."""
+        shapes = jax.eval_shape(self.member, *self._abstract(width))
+        number, flag = jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((), jnp.bool_)
+        found = self.chunk.lower(shapes, self.data["train"], number, number, flag).compile().memory_analysis()
+        if found is None:
+            return 0
+        taken_over = found.alias_size_in_bytes  # what is given back lies where what was given lay
+        return int(found.temp_size_in_bytes + found.argument_size_in_bytes + found.output_size_in_bytes - taken_over)
+
+    def _abstract(self, width: int) -> tuple[Any, Any]:
+        return jax.ShapeDtypeStruct((width,), jnp.int32), {}
+
+
+def gathered(tree: Any) -> Any:
+    """The leaves of a population as NumPy arrays, from all processes if there are several."""
+    if jax.process_count() == 1:
+        return jax.device_get(tree)
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.process_allgather(tree, tiled=True)
+
+
+def free_bytes() -> int:
+    """Bytes that one more program may take on each device: of memory that is free now."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return int(free // jax.local_device_count())
 
 
 def fit(programs: Programs, member: Member, rhythm: Rhythm, *, start: int = 0) -> Iterator[Progress]:
@@ -149,28 +293,28 @@ def fit(programs: Programs, member: Member, rhythm: Rhythm, *, start: int = 0) -
       rhythm: where chunks must end, and when to validate.
       start: steps done.
     """
-    trainer, task = programs.trainer, programs.trainer.task
+    trainer = programs.trainer
     feed = _host_blocks(trainer, member, start, rhythm) if trainer.config.residence == "host" else None
-    data = jax.device_put(task.data("train")) if feed is None else None
-    held_out = jax.device_put(task.data("validation"))
-    pace, step = None, start
+    compiled, step = programs.is_new(member), start
+    data = programs.data["train"] if feed is None else None
     while step < rhythm.total:
         if feed is not None:
             count, data = next(feed)
         else:
-            due = rhythm.boundary(step) - step
-            count = 1 if pace is None else max(1, min(due, int(CHUNK_SECONDS / pace)))
+            due, pace = rhythm.boundary(step) - step, programs.pace
+            count = 1 if pace is None or compiled else max(1, min(due, int(CHUNK_SECONDS / pace)))
         began = time.perf_counter()
         member = programs.chunk(member, data, np.int32(step), np.int32(count), np.bool_(rhythm.logs(step)))
         jax.block_until_ready(member.step)
         seconds = time.perf_counter() - began
         step += count
-        compiled, pace = pace is None, seconds / count
+        programs.pace = seconds / count
         validation = None
         if rhythm.validates(step):
-            validation = programs.evaluate(member, held_out)
+            validation = programs.evaluate(member, programs.data["validation"])
             member = programs.judge(member, validation)
         yield Progress(step, member, seconds, count, compiled, validation)
+        compiled = False
 
 
 def _host_blocks(trainer: Trainer, member: Member, start: int, rhythm: Rhythm) -> Iterator[tuple[int, Batch]]:

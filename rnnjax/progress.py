@@ -64,6 +64,75 @@ def showing(start: int, total: int, *, quiet: bool = False) -> Iterator[Display 
         yield Display(start, total, bar, task)
 
 
+class SweepDisplay:
+    """Shows how far a sweep is; made by `showing_sweep`.
+
+    Args:
+      total: steps of all members, in all batches.
+      members: how many there are.
+      done: steps of batches that were done before.
+      rising: whether more of the metric is better.
+      metric: what members are compared by.
+    """
+
+    def __init__(self, total: int, members: int, done: int, *, metric: str, rising: bool, bar: Any, task: Any):
+        self.total, self.members, self._metric = total, members, metric
+        self._sign, self._bar, self._task = (-1.0 if rising else 1.0), bar, task
+        self._batches: dict[int, int] = {}
+        self._started = self._done = done
+        self._best: float | None = None
+        self._began = self._last = time.monotonic()
+
+    def update(self, batch: int, steps: int, best: float | None) -> None:
+        """Shows that a batch has come so many steps of all its members, and the best value seen in it."""
+        self._batches[batch] = steps
+        if best is not None and (self._best is None or self._sign * best < self._sign * self._best):
+            self._best = best
+        done = self._started + sum(self._batches.values())
+        share = done / max(1, self.total)
+        numbers = f"{int(share * self.members):,} of {self.members:,} members"
+        numbers += f"  best {_short(self._metric)} {_number(self._best)}" if self._best is not None else ""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=self.total, numbers=numbers)
+            return
+        now = time.monotonic()
+        if now - self._last > LINE_SECONDS or done >= self.total:
+            self._last = now
+            left = (now - self._began) / max(1, done - self._started) * (self.total - done)
+            print(f"{share:4.0%}  {numbers}  {_clock(left)} left", file=sys.stderr, flush=True)
+
+    def say(self, line: str) -> None:
+        """Shows a line."""
+        print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def showing_sweep(
+    total: int, members: int, done: int = 0, *, metric: str, rising: bool, quiet: bool = False
+) -> Iterator[SweepDisplay | None]:
+    """A display for a sweep; None if it is to be quiet. Arguments as in `SweepDisplay`."""
+    if quiet:
+        yield None
+        return
+    with _bar(total, done) as (bar, task):
+        yield SweepDisplay(total, members, done, metric=metric, rising=rising, bar=bar, task=task)
+
+
+@contextmanager
+def _bar(total: int, done: int) -> Iterator[tuple[Any, Any]]:
+    """A bar on a terminal or in a notebook; elsewhere none, and lines are to be printed."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not (console.is_terminal or console.is_jupyter):
+        yield None, None
+        return
+    columns = (BarColumn(30), TextColumn("{task.percentage:>3.0f}%"), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.fields[numbers]}"), console=console) as bar:
+        yield bar, bar.add_task("", total=total, completed=done, numbers="compiling")
+
+
 def _short(key: str) -> str:
     return key.replace("symbols_per_second", "symbols/s").replace("validation_", "held-out ")
 

@@ -8,13 +8,14 @@ present (a clip, a dropout, an average of weights) is structure, and starts anot
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 
@@ -23,8 +24,8 @@ from rnnjax.config import InputError
 from rnnjax.layers import Bidirectional, FeedForward, Prediction
 from rnnjax.tasks.base import Batch, Task, losses
 
-RUNNING, NON_FINITE = 0, 1
-"""What `Member.status` says: training, or frozen because loss or gradient was not finite."""
+RUNNING, NON_FINITE, STOPPED = 0, 1, 2
+"""What `Member.status` says: training, or frozen: loss or gradient was not finite, or it was told to stop."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +126,7 @@ class Member:
       hyper: every number of the training, by name.
       key: raw data of a threefry key; a step's randomness is ``fold_in(key, step)``.
       step: steps done.
-      status: `RUNNING` or `NON_FINITE`; a frozen member changes no more.
+      status: `RUNNING`, `NON_FINITE` or `STOPPED`; a frozen member changes no more.
       best: lowest validation loss so far, ``[]``.
       best_step: the step it was found at.
       waited: validations since.
@@ -193,15 +194,15 @@ class Trainer:
 
     Args:
       task: where batches come from.
-      make: makes the model from ``nnx.Rngs``: a module with ``unroll(inputs, state=, key=, ...) -> Prediction``,
-        ``initial_state(rows)``, ``watched`` and ``recordable``.
+      make: makes the model from ``nnx.Rngs`` and, by name, `numbers` in place of those described: a module with
+        ``unroll(inputs, state=, key=, ...) -> Prediction``, ``initial_state(rows)``, ``watched`` and ``recordable``.
       train: how it is trained.
 
     Raises:
       InputError: a batch larger than the data, a pattern that no parameter has, or a state carried against the time.
     """
 
-    def __init__(self, task: Task, make: Callable[[nnx.Rngs], Any], train: TrainConfig):
+    def __init__(self, task: Task, make: Callable[..., Any], train: TrainConfig):
         self.task, self.make, self.config = task, make, train
         self.epoch_steps = task.steps("train", train.batch)
         if self.epoch_steps < 1:
@@ -261,9 +262,13 @@ class Trainer:
         name = ".".join(map(str, path))
         return isinstance(variable, nnx.Param) and not any(fnmatchcase(name, p) for p in self.config.freeze)
 
-    def hyper(self) -> dict[str, jax.Array]:
-        """Every number of the configuration that may differ between members of a population."""
-        train = self.config
+    def hyper(self, given: Mapping[str, Any] | None = None) -> dict[str, jax.Array]:
+        """Every number of the configuration that may differ between members of a population.
+
+        Args:
+          given: numbers in place of those configured, by name; ones that this training has no use for are passed over.
+        """
+        train, given = self.config, given or {}
         numbers = {f.name: getattr(train, f.name) for f in dataclasses.fields(train) if "float" in str(f.type)}
         numbers.pop("rate_scales")
         if train.epsilon is None:
@@ -271,15 +276,28 @@ class Trainer:
         if train.schedule == "constant":
             numbers |= {"decay_steps": None, "final_scale": None}
         elif train.decay_steps is None:
-            numbers["decay_steps"] = max(1.0, self.total - (train.warmup_steps or 0))
+            warmup = given.get("warmup_steps", train.warmup_steps or 0)
+            numbers["decay_steps"] = jnp.maximum(1.0, self.total - jnp.asarray(warmup, jnp.float32))
+        numbers |= {name: given[name] for name, value in numbers.items() if value is not None and name in given}
         return {name: jnp.asarray(value, jnp.float32) for name, value in numbers.items() if value is not None}
 
-    def member(self, seed: jax.Array | int) -> Member:
-        """A member before its first step; `seed` may be traced: a population is ``jax.vmap(trainer.member)(seeds)``."""
+    def member(self, seed: jax.Array | int, numbers: Mapping[str, Any] | None = None) -> Member:
+        """A member before its first step.
+
+        Args:
+          seed: draws its weights, and its order of batches and dropout; may be traced.
+          numbers: numbers in place of those configured, by dotted name as `train.learning_rate` or `model.dropout`;
+            they may be traced, so that members of a population differ in them.
+        """
         weights_key, key = jax.random.split(jax.random.key(seed))
-        model = self.make(nnx.Rngs(weights_key))
+        of_train, of_model = (
+            {key: value for key, value in (numbers or {}).items() if key.startswith(section)}
+            for section in ("train.", "model.")
+        )
+        model = self.make(nnx.Rngs(weights_key), **({"numbers": of_model} if of_model else {}))
         _, params, fixed = nnx.split(model, self.trained, ...)
-        params, fixed, hyper = nnx.to_pure_dict(params), nnx.to_pure_dict(fixed), self.hyper()
+        params, fixed = nnx.to_pure_dict(params), nnx.to_pure_dict(fixed)
+        hyper = self.hyper({name.removeprefix("train."): value for name, value in of_train.items()})
         return Member(
             params=params,
             fixed=fixed,
@@ -523,14 +541,19 @@ def weight_penalty(params: Any, power: int) -> jax.Array:
 
 def metrics(task: Task, meter: Meter) -> dict[str, float]:
     """What the sums of a meter say, as plain numbers: loss and, for classes, accuracy, bits and perplexity."""
-    found = jax.device_get(meter)
-    loss = float(found.nats) / max(1, int(found.answers))
-    values = {"loss": loss}
+    values = {name: float(value) for name, value in means(task, meter).items()}
     if task.answers == "classes":
-        values["accuracy"] = int(found.correct) / max(1, int(found.answers))
-        values["bits_per_symbol"] = loss / 0.6931471805599453
-        values["perplexity"] = float(jnp.exp(jnp.asarray(min(loss, 80.0))))
+        values["bits_per_symbol"] = values["loss"] / 0.6931471805599453
+        values["perplexity"] = float(jnp.exp(jnp.asarray(min(values["loss"], 80.0))))
     return values
+
+
+def means(task: Task, meter: Meter) -> dict[str, np.ndarray]:
+    """Loss and, for classes, accuracy, in float64: a number, or of a population ``[members]``."""
+    found = jax.device_get(meter)
+    answers = np.maximum(1, found.answers)
+    values = {"loss": np.asarray(found.nats, np.float64) / answers}
+    return values | ({"accuracy": found.correct / answers} if task.answers == "classes" else {})
 
 
 def _merged(a: Any, b: Any) -> Any:

@@ -18,7 +18,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from rnnjax.config import InputError
 from rnnjax.experiment import Built, Experiment
 from rnnjax.layers import ModelConfig
-from rnnjax.population import LIFTS, Programs, Rhythm, fit
+from rnnjax.population import Layout, Programs, Rhythm, fit
 from rnnjax.tasks import Arrays, Batch, Task, Text
 from rnnjax.train import NON_FINITE, RUNNING, Meter, TrainConfig, Trainer, learning_rate, losses, metrics
 
@@ -425,7 +425,7 @@ def text_trainer() -> Trainer:
 
 @cache
 def programs_of(lift: str) -> Programs:
-    return Programs(text_trainer(), lift)
+    return Programs(text_trainer(), {"one": None, "map": Layout(1), "vmap": Layout(3), "blocks": Layout(2)}[lift])
 
 
 def run_chunks(lift: str, member: Any, counts: list[int], clear: bool = False) -> Any:
@@ -510,10 +510,37 @@ def test_a_member_that_is_not_finite_leaves_the_others_alone(lift):
         assert_same(pick(found, k).params, pick(healthy, k).params)
 
 
-def test_an_unknown_lift():
-    assert set(LIFTS) >= {"one", "vmap", "map"}
-    with pytest.raises(InputError, match="unknown lift 'vmpa'"):
-        Programs(text_trainer(), "vmpa")
+def test_a_layout_for_devices_that_are_not_there():
+    programs = Programs(text_trainer(), Layout(1, devices=999))
+    with pytest.raises(InputError, match="999 devices for a population, and there are"):
+        programs.population(np.arange(999), {})
+        programs.placed(np.zeros(999))
+
+
+def test_a_member_s_bits_depend_on_its_block_alone():
+    def trained(seeds: list[int], lift: str) -> Any:
+        return run_chunks(lift, copy(programs_of(lift).population(np.asarray(seeds), {})), [3, 2], clear=True)
+
+    four, six = trained([5, 6, 7, 8], "blocks"), trained([1, 2, 7, 3, 4, 4], "blocks")
+    assert_same(pick(four, 2), pick(six, 2))
+    pair = trained([7, 9], "blocks")
+    assert_same(pick(four, 2), pick(pair, 0))
+
+
+def test_numbers_of_members_are_those_of_members_alone():
+    numbers = {"train.learning_rate": [0.01, 0.3, 0.002], "model.input_dropout": [0.1, 0.2, 0.5]}
+    found = run_chunks("map", copy(programs_of("map").population(np.arange(3), numbers)), [1, 4])
+    task = text_trainer().task
+    for k in range(3):
+        model = {"input_dropout": numbers["model.input_dropout"][k], "recurrent_dropout": 0.1}
+        rate = numbers["train.learning_rate"][k]
+        options: Any = {"carry_state": True, "average": 0.9, "log_every": 4, "evaluate_every": 7, "checkpoint_every": 5}
+        trainer = trainer_of(task, batch=4, epochs=3, learning_rate=rate, model=model, **options)
+        programs, data = Programs(trainer), jax.device_put(task.data("train"))
+        member = programs.member(k)
+        for start, count in [(0, 1), (1, 4)]:
+            member = programs.chunk(member, data, np.int32(start), np.int32(count), np.bool_(False))
+        assert_same(pick(found, k).params, copy(member).params)
 
 
 def test_a_chunk_takes_over_the_member_s_memory():

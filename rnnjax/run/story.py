@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import signal
 import sys
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +22,7 @@ from rnnjax.progress import showing
 from rnnjax.recording import Film
 from rnnjax.run.exploring import FILM
 from rnnjax.run.opened import Run
+from rnnjax.signals import Interrupted, listening
 from rnnjax.store import RunFolder, digest
 from rnnjax.tasks import Arrays, Task, Text
 from rnnjax.timing import describe_environment
@@ -34,18 +33,6 @@ class NonFinite(ArithmeticError):
     """Loss or gradient was not finite; the run keeps its last good checkpoint."""
 
     exit_code = 3
-
-
-class Interrupted(Exception):
-    """A signal stopped the run after it was saved.
-
-    Attributes:
-      exit_code: 128 and the number of the signal, as shells have it.
-    """
-
-    def __init__(self, number: int, path: Path, step: int):
-        super().__init__(f"stopped by {signal.Signals(number).name}, saved at step {step}; go on: rnnjax resume {path}")
-        self.exit_code = 128 + number
 
 
 def run(
@@ -75,7 +62,7 @@ def run(
     member = jax.jit(built.trainer.member)(experiment.seed)
     Rhythm(built.trainer)
     _check_looking(built)
-    environment = describe_environment() | {"command": command, "lift": "one", "plan": plan}
+    environment = describe_environment() | {"command": command, "layout": "one", "plan": plan}
     folder = RunFolder.create(root, name, config.dump(storable(experiment)), environment, stem=experiment.name)
     if isinstance(experiment.task, Arrays):
         experiment.task.save(folder.path / DATA_FILE)
@@ -170,7 +157,7 @@ def _train(run: Run, built: Built, member: Member, start: int, quiet: bool) -> N
     train, status = built.trainer.config, "finished"
     with (
         _film(run, built, member, start) as film,
-        _signals() as heard,
+        listening() as heard,
         showing(start, rhythm.total, quiet=quiet) as display,
     ):
         for progress in fit(programs, member, rhythm, start=start):
@@ -199,7 +186,7 @@ def _train(run: Run, built: Built, member: Member, start: int, quiet: bool) -> N
         good = run.folder.checkpoints()[-1]
         raise NonFinite(f"the loss or gradient was {status}; the checkpoint of step {good} is kept in {run.path}")
     if status.startswith("interrupted"):
-        raise Interrupted(heard[0], run.path, step)
+        raise Interrupted(heard[0], run.path, f"step {step}")
 
 
 @contextmanager
@@ -313,26 +300,3 @@ def _check_looking(built: Built) -> None:
             if not len(built.task.vocabulary.encode(prompt)):
                 raise InputError("an empty prompt", "in sample.prompts", "give each prompt at least one symbol")
     built.plans(experiment.record.fields or built.trainer.watched)
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM instead of dying of them; a second one acts as usual."""
-    heard: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield heard
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def hear(number, frame):
-        heard.append(number)
-        signal.signal(number, before[number])
-        print("\nstopping after this chunk of steps ...", file=sys.stderr, flush=True)
-
-    for number in before:
-        signal.signal(number, hear)
-    try:
-        yield heard
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

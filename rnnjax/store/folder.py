@@ -63,6 +63,11 @@ def atomic_write(path: str | Path, data: bytes) -> None:
     fsync(path.parent)
 
 
+def cache_folder() -> Path:
+    """Where what can be made again is kept between commands: compiled programs, and what was measured of them."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnnjax"
+
+
 def check_name(root: str | Path, name: str | None) -> None:
     """Whether a new run may be called `name`; None always may.
 
@@ -98,10 +103,11 @@ class RunFolder:
         environment: Mapping[str, Any],
         *,
         stem: str,
+        files: Mapping[str, bytes] | None = None,
     ) -> RunFolder:
         """Make `root/name`, or, without a name, the first free of `root/stem-1`, `root/stem-2`, ...
 
-        The folder appears under its name only once it is complete.
+        The folder appears under its name only once it is complete, with what else it is to hold in `files`, by path.
 
         Raises:
             InputError: the name is taken or no plain name, or `root` cannot be written to.
@@ -114,6 +120,8 @@ class RunFolder:
             root.mkdir(parents=True, exist_ok=True)
             atomic_write(part / "config.yaml", config_yaml.encode())
             atomic_write(part / "environment.json", _json(environment))
+            for inner, content in (files or {}).items():
+                atomic_write(part / inner, content)
             path = next((root / each for each in names if _claim(part, root / each)), None)
             fsync(root)
         except OSError as error:

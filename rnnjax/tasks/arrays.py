@@ -17,6 +17,7 @@ import numpy as np
 from rnnjax import config
 from rnnjax.config import InputError, nearest
 from rnnjax.tasks.base import Batch, Task
+from rnnjax.tasks.shuffling import shuffle
 
 
 def arrays(
@@ -128,7 +129,7 @@ class Arrays(Task):
     def order(self, key: jax.Array, split: str, size: int) -> Any:
         """The examples in the order of an epoch, ``[examples]``; validation keeps the order they came in."""
         count = self._examples(split)
-        return jax.random.permutation(key, count) if split == "train" else jnp.arange(count)
+        return shuffle(key, count) if split == "train" else jnp.arange(count)
 
     def take(self, data: Any, order: Any, index: Any, split: str, size: int) -> Batch:
         """The examples of one batch."""
@@ -150,6 +151,7 @@ class Arrays(Task):
         path = path.with_suffix(".npz")
         train, validation = self._splits["train"], self._splits["validation"]
         whole = train if validation is None else {k: np.concatenate([train[k], validation[k]]) for k in train}
+        # NumPy's stub takes what is unpacked for `allow_pickle` too.
         np.savez(path, labels=np.asarray(self.labels), **whole)  # type: ignore[arg-type]
         return ArraysConfig(path=str(path), split=self.split)
 

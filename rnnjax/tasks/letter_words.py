@@ -15,6 +15,7 @@ import numpy as np
 from rnnjax import config
 from rnnjax.config import InputError
 from rnnjax.tasks.base import Batch, Table, Task
+from rnnjax.tasks.shuffling import shuffle
 from rnnjax.tasks.sources import Vocabulary
 
 WORDS = ("aa", "bbb", "aaaa", "bbbbb", "aaaaaa", "bbbbbbb")
@@ -217,10 +218,9 @@ class LetterWords(Task):
         if self.streams:
             length = (len(self._splits[split]) - 1) // size
             return jnp.arange(steps)[:, None] * self.length + jnp.arange(size)[None] * length
-        windows = jnp.arange(self.patterns(split))
         if split == "train":
-            windows = jax.random.permutation(key, windows)
-        return windows[: steps * size].reshape(steps, size) * self.stride
+            return shuffle(key, self.patterns(split), row=size, stride=self.stride)
+        return jnp.arange(steps * size).reshape(steps, size) * self.stride
 
     def take(self, data: Any, order: Any, index: Any, split: str, size: int) -> Batch:
         """The windows of one batch, and what follows."""

@@ -14,6 +14,7 @@ from rnnjax import config
 from rnnjax.config import InputError
 from rnnjax.tasks import concepts
 from rnnjax.tasks.base import Batch, Table, Task
+from rnnjax.tasks.shuffling import shuffle
 from rnnjax.tasks.sources import Vocabulary, scripts
 
 TAGS = ("speaker", "direction", "speech")
@@ -98,10 +99,10 @@ class Tags(Task):
 
     def order(self, key: jax.Array, split: str, size: int) -> Any:
         """Where each chunk of an epoch begins, ``[steps, size]``."""
-        steps, chunks = self.steps(split, size), jnp.arange(self._chunks(split))
         if split == "train":
-            chunks = jax.random.permutation(key, chunks)
-        return chunks[: steps * size].reshape(steps, size) * self.length
+            return shuffle(key, self._chunks(split), row=size, stride=self.length)
+        steps = self.steps(split, size)
+        return jnp.arange(steps * size).reshape(steps, size) * self.length
 
     def take(self, data: Any, order: Any, index: Any, split: str, size: int) -> Batch:
         """The chunks of one batch, and what their characters are."""

@@ -15,6 +15,7 @@ from rnnjax import config
 from rnnjax.config import InputError
 from rnnjax.tasks import concepts
 from rnnjax.tasks.base import Batch, Table, Task
+from rnnjax.tasks.shuffling import shuffle
 from rnnjax.tasks.sources import Vocabulary, Words, plays, read_text
 
 VALIDATION_CHUNKS = 10  # of one validation stream at least, so that most symbols are read with a long past
@@ -171,10 +172,10 @@ class Text(Task):
         if self.streams:
             length = (len(self._splits[split]) - 1) // size
             return jnp.arange(steps)[:, None] * self.length + jnp.arange(size)[None] * length
-        chunks = jnp.arange(len(self._splits[split]) // self._stride)
+        chunks = len(self._splits[split]) // self._stride
         if split == "train":
-            chunks = jax.random.permutation(key, chunks)
-        return chunks[: steps * size].reshape(steps, size) * self._stride
+            return shuffle(key, chunks, row=size, stride=self._stride)
+        return jnp.arange(steps * size).reshape(steps, size) * self._stride
 
     def take(self, data: Any, order: Any, index: Any, split: str, size: int) -> Batch:
         """The symbols of one batch, and those that follow them."""

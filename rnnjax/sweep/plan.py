@@ -1,0 +1,500 @@
+"""The plan of a sweep: which members share a program, how they share the hardware, and which are trained together.
+
+Members that differ in numbers alone share a program; what changes a shape, or what is present, starts another. How
+members lie on the devices is measured once for a program and remembered on disk, or taken from rules. A plan is data:
+it is stored with the sweep, and whoever goes on with the sweep goes by it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import jax
+import numpy as np
+
+from rnnjax import config
+from rnnjax.config import InputError
+from rnnjax.experiment import Built, Experiment, changed, storable
+from rnnjax.layers import FIXED_OPTIONS, RATES
+from rnnjax.population import Layout, Programs, Rhythm, free_bytes
+from rnnjax.store import atomic_write, cache_folder
+from rnnjax.timing import describe_environment
+from rnnjax.train import TrainConfig
+
+MEMORY = 0.6  # share of what is free that a batch may take
+WIDEST = 1024  # members of a batch, where nobody says otherwise: what a kill loses, and what a checkpoint holds
+SIDE_BY_SIDE = 64  # members of a block on CPU: more of them do not fit its caches
+UNROLLED = 32  # steps of a loop that are laid out side by side for small networks on CPU
+SMALL_UNITS = 32  # beyond, batched products are slower than one after the other on CPU
+PATIENCE = 3.0  # a layout that takes so many times the best one's time is given up after one call
+TIMED_SECONDS = 0.4  # of each call that is timed
+
+TRAINED = frozenset(f"train.{f.name}" for f in dataclasses.fields(TrainConfig) if "float" in str(f.type))
+
+
+def is_number(key: str) -> bool:
+    """Whether members may differ in this key and share a program."""
+    _, _, name = key.partition("model.")
+    section, _, inner = name.partition(".")
+    return (
+        key == "seed"
+        or key in TRAINED
+        or name in RATES
+        or section == "initial_scales"
+        or (section == "options" and inner in FIXED_OPTIONS)
+    )
+
+
+def is_free(key: str) -> bool:
+    """Whether the key means nothing to training: what is drawn and shown afterwards."""
+    return key.partition(".")[0] in ("sample", "record", "name")
+
+
+def chosen(experiment: Experiment, choices: Mapping[str, Any]) -> Experiment:
+    """The experiment of a member: the base with its choices."""
+    return changed(experiment, choices) if choices else experiment
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """Members that share a compiled program.
+
+    Attributes:
+      index: its number.
+      choices: those of its first member.
+      members: how many members it was planned for.
+      numbers: keys in which its members differ.
+      layout: how they share the hardware.
+      why: how the layout was found, a line a candidate.
+      width: members of a batch.
+      steps: steps of each member's training.
+      parameters: of each member.
+      bytes: of each member, in training.
+      shared_bytes: beside them, on each device: the data.
+      step_seconds: of one step of one member; None: not measured.
+      evaluation_seconds: of one validation of one member; None: not measured, or there is none.
+      evaluations: validations of each member.
+      compile_seconds: of the program; None: not measured.
+    """
+
+    index: int
+    choices: dict[str, Any]
+    members: int
+    numbers: tuple[str, ...]
+    layout: Layout
+    why: tuple[str, ...]
+    width: int
+    steps: int
+    parameters: int
+    bytes: int
+    shared_bytes: int
+    step_seconds: float | None = None
+    evaluation_seconds: float | None = None
+    evaluations: int = 0
+    compile_seconds: float | None = None
+
+    def seconds(self, members: int, steps: int | None = None) -> float | None:
+        """Time that so many members take, without compilation; None if nothing was measured."""
+        if self.step_seconds is None:
+            return None
+        steps = self.steps if steps is None else steps
+        evaluations = self.evaluations * steps / self.steps
+        return members * (steps * self.step_seconds + evaluations * (self.evaluation_seconds or 0.0))
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Members that are trained together.
+
+    Attributes:
+      index: its number in the sweep.
+      program: number of its program.
+      members: their numbers.
+      start: the step they have been trained to; beyond 0 they come from other batches.
+      until: the step they are trained to.
+    """
+
+    index: int
+    program: int
+    members: tuple[int, ...]
+    start: int
+    until: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Programs, and the batches that they train."""
+
+    programs: tuple[Program, ...]
+    batches: tuple[Batch, ...]
+
+    @property
+    def member_steps(self) -> int:
+        """Steps of all members in all batches."""
+        return sum(len(batch.members) * (batch.until - batch.start) for batch in self.batches)
+
+    @property
+    def seconds(self) -> float | None:
+        """Time that all of it takes on this machine, compilation included; None if some of it was not measured."""
+        total = sum(program.compile_seconds or 0.0 for program in self.programs)
+        for batch in self.batches:
+            program = self.programs[batch.program]
+            taken = program.seconds(program.layout.width(len(batch.members)), batch.until - batch.start)
+            if taken is None:
+                return None
+            total += taken
+        return total
+
+    @property
+    def bytes(self) -> int:
+        """The most that a batch takes on all devices together."""
+        return max(
+            (
+                program.bytes * program.layout.width(len(batch.members)) + program.shared_bytes * program.layout.devices
+                for batch in self.batches
+                for program in [self.programs[batch.program]]
+            ),
+            default=0,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Any]) -> Plan:
+        """What `to_dict` gave."""
+        programs = [
+            Program(
+                **{
+                    **program,
+                    "layout": Layout(**program["layout"]),
+                    "numbers": tuple(program["numbers"]),
+                    "why": tuple(program["why"]),
+                }
+            )
+            for program in tree["programs"]
+        ]
+        batches = [Batch(**{**batch, "members": tuple(batch["members"])}) for batch in tree["batches"]]
+        return cls(tuple(programs), tuple(batches))
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Members of one program, before it is known how they share the hardware.
+
+    Attributes:
+      experiment: that of the first, with the layout's unrolling to come.
+      choices: those of the first.
+      members: numbers of all.
+      numbers: keys in which they may differ.
+      base: the experiment that was swept, whose data serves those that do not change it.
+    """
+
+    experiment: Experiment
+    choices: dict[str, Any]
+    members: list[int]
+    numbers: tuple[str, ...]
+    base: Experiment
+
+    @cached_property
+    def built(self) -> Built:
+        """Task and trainer."""
+        same = self.experiment.task == self.base.task
+        return Built(self.experiment, self.base.built.task) if same else self.experiment.built
+
+
+def groups(experiment: Experiment, choices: Sequence[Mapping[str, Any]], first: int = 0) -> list[Group]:
+    """Members by program, in the order of their first members.
+
+    Args:
+      experiment: the base.
+      choices: of each member by dotted key.
+      first: number of the first member.
+    """
+    found: dict[Any, list[int]] = {}
+    for place, of_member in enumerate(choices):
+        found.setdefault(_structure(of_member), []).append(place)
+    return [
+        Group(
+            chosen(experiment, choices[places[0]]),
+            dict(choices[places[0]]),
+            [first + place for place in places],
+            tuple(key for key in choices[places[0]] if is_number(key)),
+            experiment,
+        )
+        for places in found.values()
+    ]
+
+
+def _structure(choices: Mapping[str, Any]) -> Any:
+    """What of a member's choices its program depends on: all that are no numbers, and which numbers there are."""
+    shaping = [(key, repr(value)) for key, value in choices.items() if not is_number(key) and not is_free(key)]
+    present = [key for key, value in choices.items() if is_number(key) and value is not None]
+    return tuple(sorted(shaping)), tuple(sorted(present))
+
+
+def candidates(built: Built, members: int) -> list[Layout]:
+    """Layouts worth measuring on this machine, the one that rules would choose first."""
+    count = jax.device_count()
+    devices = min(count, members)
+    if jax.default_backend() != "cpu":
+        return [Layout(-(-members // devices), devices)]
+    model, length = built.experiment.model, built.task.length
+    units = max(model.units) if isinstance(model.units, tuple) else model.units
+    unroll = length if 1 < length <= UNROLLED and model.unroll == 1 else 0
+    block = min(SIDE_BY_SIDE, -(-members // devices))
+    wide = [Layout(block, devices, small=True, unroll=unroll)] if block > 1 else []
+    alone = [Layout(1, devices), Layout(1, devices, small=True)]
+    return [*wide, *alone] if units <= SMALL_UNITS else [*alone, *wide]
+
+
+def laid_out(experiment: Experiment, layout: Layout) -> Experiment:
+    """The experiment as a layout wants its loops."""
+    if not layout.unroll:
+        return experiment
+    return dataclasses.replace(experiment, model=dataclasses.replace(experiment.model, unroll=layout.unroll))
+
+
+def programs_of(experiment: Experiment, built: Built, layout: Layout) -> Programs:
+    """The compiled programs of a population, the task shared with what is built already."""
+    if layout.unroll:
+        built = Built(laid_out(experiment, layout), built.task)
+    return Programs(built.trainer, layout)
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What a layout costs: seconds as in `Program`."""
+
+    layout: Layout
+    step_seconds: float
+    compile_seconds: float
+
+
+def measure(group: Group, layouts: Sequence[Layout]) -> list[Measured]:
+    """Times layouts on members that are thrown away; one that cannot run here is left out."""
+    found: list[Measured] = []
+    for layout in layouts:
+        programs = programs_of(group.experiment, group.built, layout)
+        width = layout.width(min(layout.quantum, len(group.members)))
+        try:
+            compiling, pace = _timed(programs, width, min((each.step_seconds for each in found), default=None))
+        except jax.errors.JaxRuntimeError:  # an option that this XLA does not know, or no memory
+            if layout == layouts[-1] and not found:
+                raise
+            continue
+        found.append(Measured(layout, pace, compiling))
+    return found
+
+
+def _timed(programs: Programs, width: int, best: float | None) -> tuple[float, float]:
+    """Seconds of compilation, and of a step of a member."""
+    began = time.perf_counter()
+    member = jax.block_until_ready(programs.population(np.arange(width), {}))
+    step = 0
+
+    def call(count: int) -> float:
+        nonlocal member, step
+        start = time.perf_counter()
+        member = programs.chunk(member, programs.data["train"], np.int32(step), np.int32(count), np.bool_(False))
+        jax.block_until_ready(member.step)
+        step += count
+        return time.perf_counter() - start
+
+    call(1)
+    compiling = time.perf_counter() - began
+    pace = call(1)
+    if best is not None and pace / width > PATIENCE * best:
+        return compiling, pace / width
+    count = max(1, int(TIMED_SECONDS / pace))
+    paces = [call(count) / count for _ in range(3)]
+    return compiling, float(np.median(paces)) / width
+
+
+def plan_programs(
+    found: Sequence[Group],
+    *,
+    width: int = 0,
+    parts: int = 1,
+    measuring: bool = True,
+    first: int = 0,
+    tell: Callable[[str], None] = lambda line: None,
+) -> tuple[Program, ...]:
+    """Finds out how the members of each group share the hardware, and what that takes.
+
+    Args:
+      found: the groups.
+      width: members of a batch at most; 0: as memory allows.
+      parts: batches that the sweep has at least, so that so many can share the work.
+      measuring: whether layouts are timed, where they are not remembered; else rules choose.
+      first: number of the first program.
+      tell: told what is being measured.
+
+    Raises:
+      InputError: a member that does not fit in memory.
+    """
+    programs = []
+    members = sum(len(group.members) for group in found)
+    for index, group in enumerate(found, first):
+        share = max(1, round(parts * len(group.members) / members))
+        widest = width or WIDEST
+        wanted = min(widest, -(-len(group.members) // share))
+        programs.append(_planned(group, index, wanted, measuring, tell))
+    return tuple(programs)
+
+
+def _planned(group: Group, index: int, wanted: int, measuring: bool, tell: Callable[[str], None]) -> Program:
+    built, layouts = group.built, candidates(group.built, wanted)
+    memory = _Memory(group, layouts)
+    known = memory.read()
+    if known is None and measuring:
+        tell(f"measuring program {index + 1}: {_names(group)}")
+        known = _measured(group, layouts)
+        memory.write(known)
+    best = known["layout"] if known else layouts[0]
+    programs = programs_of(group.experiment, built, best)
+    each, shared = _bytes(programs, best.width(min(best.quantum, wanted)))
+    room = MEMORY * free_bytes() - shared
+    fits = int(room // max(1, each)) * best.devices
+    if fits < 1:
+        raise InputError(
+            f"a member takes {each / 2**20:,.0f} MB, and {max(room, 0) / 2**20:,.0f} MB are to be had",
+            f"in program {index} ({_names(group)})",
+            "choose fewer units, a smaller batch or less data",
+        )
+    most = max(best.devices, min(wanted, fits))
+    batches = -(-len(group.members) // most)
+    width = best.width(-(-len(group.members) // batches))
+    return Program(
+        index=index,
+        choices=group.choices,
+        members=len(group.members),
+        numbers=group.numbers,
+        layout=best,
+        why=tuple(known["why"]) if known else ("by rule: nothing was measured",),
+        width=max(width, best.devices),
+        steps=built.trainer.total,
+        parameters=sum(layer["parameters"] for layer in built.layers()),
+        bytes=each,
+        shared_bytes=shared,
+        step_seconds=known["step_seconds"] if known else None,
+        evaluation_seconds=known["evaluation_seconds"] if known else None,
+        evaluations=Rhythm(built.trainer).validations,
+        compile_seconds=known["compile_seconds"] if known else None,
+    )
+
+
+def _measured(group: Group, layouts: list[Layout]) -> dict[str, Any]:
+    found = measure(group, layouts)
+    best = min(found, key=lambda each: each.step_seconds)
+    programs = programs_of(group.experiment, group.built, best.layout)
+    evaluation = None
+    compiling = best.compile_seconds
+    if programs.data["validation"] is not None:
+        width = best.layout.width(min(best.layout.quantum, len(group.members)))
+        member = programs.population(np.arange(width), {})
+        times = []
+        for _ in range(2):
+            began = time.perf_counter()
+            jax.block_until_ready(programs.evaluate(member, programs.data["validation"]))
+            times.append(time.perf_counter() - began)
+        evaluation = times[1] / width
+        compiling += max(0.0, times[0] - times[1])
+    return {
+        "layout": best.layout,
+        "why": [f"{described(each.layout)}: {1e6 * each.step_seconds:,.1f} µs a step of a member" for each in found],
+        "step_seconds": best.step_seconds,
+        "evaluation_seconds": evaluation,
+        "compile_seconds": compiling,
+    }
+
+
+def described(layout: Layout) -> str:
+    """A layout in words."""
+    members = "members one after the other" if layout.block == 1 else f"{layout.block} members side by side"
+    parts = [members, f"on {layout.devices} device{'s' * (layout.devices > 1)}"]
+    parts += ["compiled for small arrays"] if layout.small else []
+    parts += [f"{layout.unroll} steps of the loop laid out"] if layout.unroll else []
+    return ", ".join(parts)
+
+
+def _bytes(programs: Programs, width: int) -> tuple[int, int]:
+    """Bytes of a member in training, and of what members share, on a device."""
+    devices = programs.layout.devices if programs.layout else 1
+    shared = sum(leaf.nbytes for leaf in jax.tree.leaves(programs.data))
+    of_training = sum(leaf.nbytes for leaf in jax.tree.leaves(programs.data["train"]))
+    here = max(1, width // devices)
+    return max(1, (programs.bytes(width) - of_training) // here), int(shared)
+
+
+def _names(group: Group) -> str:
+    shaping = [f"{key}={value}" for key, value in group.choices.items() if not is_number(key) and not is_free(key)]
+    return ", ".join(shaping) or "all members"
+
+
+class _Memory:
+    """What was measured, on disk, by all that it depends on: model, task, training, device, versions."""
+
+    def __init__(self, group: Group, layouts: list[Layout]):
+        environment = describe_environment()
+        plain = {key: value for key, value in group.choices.items() if is_number(key) and value is not None}
+        neutral = dataclasses.replace(storable(group.experiment), seed=0, name="")
+        described = config.to_dict(neutral)
+        for key in plain:
+            _forget(described, key)
+        about = {key: environment[key] for key in ("versions", "device", "devices", "threads", "xla_flags", "platform")}
+        tried = [dataclasses.asdict(each) for each in layouts]
+        text = json.dumps([described, about, tried], sort_keys=True, default=str)
+        self._file = cache_folder() / "layouts" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
+
+    def read(self) -> dict[str, Any] | None:
+        try:
+            found = json.loads(self._file.read_bytes())
+            return {**found, "layout": Layout(**found["layout"]), "why": [*found["why"], "remembered"]}
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    def write(self, known: Mapping[str, Any]) -> None:
+        tree = {**known, "layout": dataclasses.asdict(known["layout"])}
+        try:
+            atomic_write(self._file, json.dumps(tree, indent=2).encode())
+        except OSError:
+            return  # it is measured again next time
+
+
+def _forget(tree: dict[str, Any], key: str) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        tree = tree.get(section) or {}
+    tree.pop(last, None)
+
+
+def batches_of(
+    programs: Sequence[Program], members: Mapping[int, Sequence[int]], *, first: int, start: int, until: int | None
+) -> tuple[Batch, ...]:
+    """Cuts the members of each program into batches of its width, as equal as can be.
+
+    Args:
+      programs: the programs.
+      members: of each program, by its number.
+      first: number of the first batch.
+      start: step the members have been trained to.
+      until: step they are trained to; None: the end of their training.
+    """
+    found: list[Batch] = []
+    for program in programs:
+        mine = list(members.get(program.index, ()))
+        if not mine:
+            continue
+        count = -(-len(mine) // program.width)
+        for part in np.array_split(np.asarray(mine), count):
+            end = min(until or program.steps, program.steps)
+            found.append(Batch(first + len(found), program.index, tuple(part.tolist()), start, end))
+    return tuple(found)
