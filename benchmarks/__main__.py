@@ -17,6 +17,8 @@ from rnnjax.benchmarks import (
     recording,
     streaming,
     studies,
+    sweep_page,
+    sweeps,
 )
 from rnnjax.timing import describe_environment
 
@@ -30,6 +32,8 @@ QUESTIONS = {
     "streaming": streaming,
     "lesions": lesions,
     "named_cells": named_cells,
+    "sweep_page": sweep_page,
+    "sweeps": sweeps,
 }
 
 
@@ -39,13 +43,17 @@ def main() -> None:
     parser.add_argument("questions", nargs="*", metavar="QUESTION", help=f"of {', '.join(QUESTIONS)}; none: all")
     parser.add_argument("--quick", action="store_true", help="small workloads and few rounds")
     parser.add_argument("--out", type=Path, help="file for the answers, one JSON object a line (default: printed only)")
+    parser.add_argument(
+        "--torch-python", default=sys.executable, metavar="PYTHON", help="the Python that has PyTorch, for sweeps"
+    )
     known = parser.parse_args()
     unknown = [name for name in known.questions if name not in QUESTIONS]
     if unknown:
         parser.error(f"unknown question '{unknown[0]}': choose from {', '.join(QUESTIONS)}")
     environment = describe_environment()
     for name in known.questions or QUESTIONS:
-        for answer in QUESTIONS[name].run(quick=known.quick):
+        own = {"torch_python": known.torch_python} if name == "sweeps" else {}
+        for answer in QUESTIONS[name].run(quick=known.quick, **own):
             line = json.dumps({**answer, "environment": environment})
             print(json.dumps(answer), flush=True)
             if known.out is not None:

@@ -29,10 +29,11 @@ if TYPE_CHECKING:
         Stack,
     )
     from rnnjax.recording import Recording
-    from rnnjax.run import NonFinite, Run, resume, run
+    from rnnjax.run import NonFinite, Run, resume, run, sweep
     from rnnjax.run import open_run as open
     from rnnjax.sequence import Edit, Moments, Record, add, clamp, lesion, noise, patch, scale
     from rnnjax.signals import Interrupted
+    from rnnjax.sweep.spaces import choice, grid, integers, log_uniform, uniform, when
     from rnnjax.train import TrainConfig
     from rnnjax.unroll import Embedded, Unrolled, unroll
 
@@ -56,6 +57,13 @@ _HOMES = {
     "NonFinite": "run",
     "Run": "run",
     "resume": "run",
+    "sweep": "run",
+    "choice": "sweep.spaces",
+    "grid": "sweep.spaces",
+    "integers": "sweep.spaces",
+    "log_uniform": "sweep.spaces",
+    "uniform": "sweep.spaces",
+    "when": "sweep.spaces",
     "run": "run",
     "open": "run",
     "lesion_atlas": "interpret",
@@ -98,15 +106,19 @@ __all__ = [
     "Unrolled",
     "add",
     "cells",
+    "choice",
     "clamp",
     "figures",
     "generate",
+    "grid",
+    "integers",
     "interop",
     "interpret",
     "layers",
     "lesion",
     "lesion_atlas",
     "load",
+    "log_uniform",
     "noise",
     "open",
     "own",
@@ -116,8 +128,11 @@ __all__ = [
     "resume",
     "run",
     "scale",
+    "sweep",
     "tasks",
+    "uniform",
     "unroll",
+    "when",
 ]
 
 

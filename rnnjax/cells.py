@@ -615,7 +615,7 @@ class FeedBack(Cell):
         self.state_widths = (*cell.state_widths, self.vocab, self.vocab)
 
     @property
-    def products(self) -> dict[str, tuple[str, ...]]:  # type: ignore[override]
+    def products(self) -> dict[str, tuple[str, ...]]:
         """Those of the cell, the product of the answer fed back, and the readout."""
         return {**self.cell.products, "feedback": self.cell.gates, "readout": ("logits",)}
 

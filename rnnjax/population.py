@@ -275,6 +275,15 @@ def gathered(tree: Any) -> Any:
     return multihost_utils.process_allgather(tree, tiled=True)
 
 
+def greatest(*values: float) -> tuple[float, ...]:
+    """The greatest of each value that any process gives: what processes decide by has to be the same in all."""
+    if jax.process_count() == 1:
+        return values
+    from jax.experimental import multihost_utils
+
+    return tuple(multihost_utils.process_allgather(np.asarray(values, np.float32)).max(axis=0).tolist())
+
+
 def free_bytes() -> int:
     """Bytes that one more program may take on each device: of memory that is free now."""
     stats = jax.local_devices()[0].memory_stats() or {}
@@ -308,7 +317,7 @@ def fit(programs: Programs, member: Member, rhythm: Rhythm, *, start: int = 0) -
         jax.block_until_ready(member.step)
         seconds = time.perf_counter() - began
         step += count
-        programs.pace = seconds / count
+        (programs.pace,) = greatest(seconds / count)
         validation = None
         if rhythm.validates(step):
             validation = programs.evaluate(member, programs.data["validation"])

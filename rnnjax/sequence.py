@@ -548,7 +548,11 @@ def numbers_of(units: Any, size: int, where: str) -> np.ndarray:
     whole = found.dtype.kind in "iu" and found.ndim == 1
     wrong = [n for n in found.tolist() if not 0 <= n < size] if whole else [units]
     if wrong or not len(found):
-        raise InputError(f"unit {wrong[0] if wrong else 'none'!r}", where, f"give whole numbers from 0 to {size - 1}")
+        raise InputError(
+            f"unit {wrong[0] if wrong else 'none'!r}",
+            where,
+            f"there are {size}: give whole numbers from 0 to {size - 1}",
+        )
     return found
 
 

@@ -466,8 +466,8 @@ class Trainer:
         """Sum over units of ``|h| ** power`` in the last hidden layer: a mean over `steps` that exist; with Keras's
         semantics the sum over what the readout reads, divided by the rows alone."""
         if self.config.semantics == "keras":
-            return jnp.sum(jnp.abs(prediction.shown) ** power) / self.config.batch
-        size = jnp.sum(jnp.abs(prediction.hidden) ** power, axis=-1)
+            return jnp.sum(magnitude(prediction.shown, power)) / self.config.batch
+        size = jnp.sum(magnitude(prediction.hidden, power), axis=-1)
         return jnp.sum(jnp.where(self.hidden_steps(batch), size, 0)) / steps
 
     def evaluate(self, member: Member, data: Any) -> Meter:
@@ -536,7 +536,16 @@ def weight_penalty(params: Any, power: int) -> jax.Array:
     """Sum of ``|w| ** power`` over kernels and embeddings (biases, scales and peepholes are left alone)."""
     named = jax.tree_util.tree_leaves_with_path(params)
     kernels = [v for path, v in named if str(getattr(path[-1], "key", "")).endswith(("kernel", "embedding"))]
-    return sum((jnp.sum(jnp.abs(v) ** power) for v in kernels), start=jnp.zeros(()))
+    return sum((jnp.sum(magnitude(v, power)) for v in kernels), start=jnp.zeros(()))
+
+
+def magnitude(value: jax.Array, power: int) -> jax.Array:
+    """``|value| ** power`` for a power of 1 or 2, its derivative at zero being zero.
+
+    JAX takes the derivative of ``|x|`` at zero to be one (TensorFlow and PyTorch: zero), which would push what is
+    exactly zero, such as the units of `rnnjax.padding`, away from it.
+    """
+    return value * jnp.sign(value) if power == 1 else value * value
 
 
 def metrics(task: Task, meter: Meter) -> dict[str, float]:

@@ -37,6 +37,7 @@ from rnnjax.sequence import (
     matmul,
     naming,
     nothing_kept,
+    numbers_of,
     recordable,
     selection,
 )
@@ -413,8 +414,5 @@ def _check_names(cell: Cell, records: Sequence[Record], edits: Sequence[Edit], w
 
 def _check_units(records: Sequence[Record], widths: Mapping[str, int]) -> None:
     for record in records:
-        for unit in record.units or ():
-            if not 0 <= unit < widths[record.field]:
-                raise InputError(
-                    f"unit {unit}", f"in the record of '{record.field}'", f"there are {widths[record.field]}, from 0"
-                )
+        if record.units is not None:
+            numbers_of(record.units, widths[record.field], f"in the record of '{record.field}'")

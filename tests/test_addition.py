@@ -58,11 +58,11 @@ def test_the_study_s_sums_are_five_symbols_and_two_of_an_alphabet_of_twelve():
 @pytest.mark.parametrize(
     "options",
     [
-        {},
+        pytest.param({}, marks=pytest.mark.slow),
         {"smallest": 0, "largest": 999},
-        {"largest": 12, "operations": "-"},
+        pytest.param({"largest": 12, "operations": "-"}, marks=pytest.mark.slow),
         {"largest": 99, "terms": 4, "fewest_terms": 2, "operations": "+-"},
-        {"largest": 9, "held_out_largest": 120, "operations": "+-"},
+        pytest.param({"largest": 9, "held_out_largest": 120, "operations": "+-"}, marks=pytest.mark.slow),
         {"terms": 3, "fewest_terms": 2, "held_out_terms": 5},
     ],
 )
@@ -113,7 +113,7 @@ def test_the_reference_is_the_entropy_of_all_answers(options: dict[str, Any]):
             signs = [1] if k == 0 else [{"+": 1, "-": -1}[each] for each in task.operations]
             sums = [total + sign * number for total in sums for number in range(1, 5) for sign in signs]
         for total, count in Counter(sums).items():
-            shares[total] += count / len(sums) / len(lengths)  # type: ignore[assignment]
+            shares[total] += count / len(sums) / len(lengths)
     entropy = -sum(share * math.log(share) for share in shares.values())
     assert_allclose(task.references()["entropy of the answers"], entropy / task.answer_steps, rtol=1e-12)
 

@@ -11,17 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_runs import STORY, compiled_once, signal_at, small, tree_of, write_text
+from small_runs import STORY, signal_at, small, tree_of, write_text
 
 from rnnjax import config
 from rnnjax.cli import COMMANDS, main
 from rnnjax.store import RunFolder
 
-
-@pytest.fixture(scope="module", autouse=True)
-def programs(tmp_path_factory):
-    with compiled_once(tmp_path_factory.getbasetemp() / "cache"):
-        yield
+pytestmark = pytest.mark.usefixtures("programs")
 
 
 @pytest.fixture(scope="module")

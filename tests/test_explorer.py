@@ -6,45 +6,17 @@ import base64
 import gzip
 import json
 import re
-import shutil
 from collections import Counter
-from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import pytest
+from browsing import HOSTILE, chromium, opened_until, settled
 
-from rnnjax.benchmarks.explorer import QUIET, story, synthetic
+from rnnjax.benchmarks.explorer import story, synthetic
 from rnnjax.config import InputError
 from rnnjax.report import Exploration, FilmOf, Layer, Note, Report, page
 from rnnjax.report.explorer import quantise
-
-HOSTILE = (
-    "<script>hacked = 1</script>",
-    "</script><script>hacked = 1</script>",
-    "<img src=x onerror=hacked=1>",
-    "<!-- ",
-    "]]>",
-    '" onfocus=hacked=1 autofocus x="',
-    "' onmouseover='hacked=1",
-    "&lt;b&gt; &amp; &#60;",
-    "`${hacked = 1}`",
-    "${title} $script $$",
-    "javascript:hacked=1",
-    "\\u003cscript\\u003e \\\\ \\",
-    "\x00\x01\x1b[31m\x7f\x85",
-    "\r\n\t\v",
-    "\u202egnp.exe\u202c\u2066",
-    "\ud800",
-    "\udfff\ud83d",
-    "\u2028\u2029",
-    "\ufeff\u200b\u2060",
-    "Z" + "\u0317\u0334\u0301" * 40,
-    "\u0301",
-    "👩\u200d👩\u200d👧🏳️\u200d🌈",
-    "שלום عالم",
-    "w" * 3000,
-    "__proto__",
-)
 
 
 def dequantised(layer: Layer) -> np.ndarray:
@@ -147,19 +119,12 @@ def test_the_page_of_a_large_recording_is_small():
 # ---- the real page
 
 
-CHROMIUM = shutil.which("chromium")
 STEPS = 600
 
 
 @pytest.fixture(scope="module")
 def browser():
-    if CHROMIUM is None:
-        pytest.skip("no chromium")
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET.split(), chromium_sandbox=False)
-        yield started
-        started.close()
+    yield from chromium()
 
 
 @pytest.fixture(scope="module")
@@ -178,23 +143,7 @@ def stored(factory, *explorations, **content):
     return path
 
 
-@contextmanager
-def opened(browser, path, fragment="", *, width=1280, height=900, scheme="light", **options):
-    """The page in a tab of its own, which must ask for no other file and say nothing to the console."""
-    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, **options)
-    context.set_default_timeout(8000)
-    tab = context.new_page()
-    requests, messages = [], []
-    tab.on("request", lambda request: requests.append(request.url))
-    tab.on("console", lambda message: messages.append(message.text))
-    tab.on("pageerror", lambda error: messages.append(str(error)))
-    address = path.as_uri() + fragment
-    tab.goto(address)
-    tab.wait_for_selector("#here h3")
-    yield tab
-    context.close()
-    assert [request.split("#")[0] for request in requests] == [path.as_uri()]
-    assert messages == []
+opened = partial(opened_until, "#here h3")
 
 
 @pytest.fixture(scope="module")
@@ -202,11 +151,6 @@ def calm(browser, file):
     """One tab for what only computes."""
     with opened(browser, file) as tab:
         yield tab
-
-
-def settled(tab):
-    """Waits until all is shown and the address is kept."""
-    tab.evaluate("new Promise((done) => setTimeout(done, 300))")
 
 
 def chosen(tab):

@@ -50,14 +50,15 @@ quick = partial(jax.jit, compiler_options=CHEAP)
 every_cell = pytest.mark.parametrize("name", CELLS)
 
 
-def slow_but_for(*quick_cells):
+def slow_but_for(*quick_cells, pairs=served):
     """Every cell and executor; the tests of all but these cells are slow."""
-    marked = [pytest.param(*pair, marks=() if pair[0] in quick_cells else pytest.mark.slow) for pair in served]
+    marked = [pytest.param(*pair, marks=() if pair[0] in quick_cells else pytest.mark.slow) for pair in pairs]
     return pytest.mark.parametrize(("name", "executor"), marked)
 
 
 every_served = pytest.mark.parametrize(("name", "executor"), served)
-one_gradient = pytest.mark.parametrize(("name", "executor"), [pair for pair in served if pair[1] != "scan"])
+# Gates side by side, a product that needs another, and a cell that is linear.
+FEW = ("lstm", "gru_before", "min_gru")
 
 FACTORS: dict[str, tuple] = {
     "cell": tuple(CELLS),
@@ -101,14 +102,12 @@ def all_pairs(factors: Mapping[str, tuple]) -> list[dict[str, Any]]:
 
 
 PAIRWISE = all_pairs(FACTORS)
-FIRST_ROWS = 12
+QUICK_ROWS = (1, 8, 9, 16, 24, 28, 30, 40)  # a cell each, but for the two that take longest to compile
 
 
 def pairwise_case(k, case):
-    """A test's parameter; left to the slow tests are programs that take longest to compile, and the last rows, which
-    add the fewest pairs."""
-    large = case["unroll"] > 1 and case["cell"] in ("layer_norm_lstm", "peephole_lstm")
-    return pytest.param(case, id=f"{k}-{case['cell']}", marks=pytest.mark.slow if large or k >= FIRST_ROWS else ())
+    """A test's parameter; most rows are left to the slow tests."""
+    return pytest.param(case, id=f"{k}-{case['cell']}", marks=() if k in QUICK_ROWS else pytest.mark.slow)
 
 
 def random_weights(name, seed=0):
@@ -344,9 +343,7 @@ def test_gradients_by_edits_and_by_the_rate_of_zoneout(name, x64):
     assert np.all(gradient["scan"])
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name.endswith("_lstm") else ()) for name in CELLS]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in FEW else pytest.mark.slow) for name in CELLS])
 def test_second_derivatives(name, x64):
     cell, inputs = make(name), random_inputs()
     graph, variables = nnx.split(cell)
@@ -378,8 +375,15 @@ def test_forward_mode_is_the_scans(name, executor, x64):
         np.testing.assert_allclose(tangent, jnp.vdot(quick(jax.grad(loss))(inputs), inputs), rtol=1e-10)
 
 
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize(("name", "executor"), [pair for pair in served if pair[1] != "associative"])
+@pytest.mark.parametrize(
+    ("name", "executor", "reverse"),
+    [
+        pytest.param(name, executor, reverse, marks=() if reverse == bool(k % 2) else pytest.mark.slow)
+        for k, name in enumerate(CELLS)
+        for executor in ("fused", "scan")
+        for reverse in (False, True)
+    ],
+)
 def test_truncation_cuts_the_gradient_and_nothing_else(name, executor, reverse, x64):
     cell, inputs = make(name), random_inputs()
     last = slice(0, STEPS % 3) if reverse else slice(STEPS - STEPS % 3, STEPS)
@@ -413,7 +417,7 @@ def test_a_lookup_of_many_symbols_has_the_gradient_of_few(x64, monkeypatch):
 # Records, padding, types, members
 
 
-@every_served
+@slow_but_for(*FEW)
 def test_recording_changes_nothing(name, executor):
     cell, inputs = make(name, dtype=jnp.float32), random_inputs(dtype=jnp.float32)
     graph, variables = nnx.split(cell)
@@ -489,7 +493,7 @@ def test_gradients_have_the_type_of_what_they_are_by(name, executor):
     assert jax.tree.map(lambda v: v.dtype, gradient) == jax.tree.map(lambda v: v.dtype, traced)
 
 
-@one_gradient
+@slow_but_for(*FEW, pairs=[pair for pair in served if pair[1] != "scan"])
 def test_members_side_by_side_are_members_alone(name, executor, x64):
     graph, _ = nnx.split(make(name))
     members = [nnx.split(make(name, seed=seed))[1] for seed in range(3)]
@@ -508,7 +512,7 @@ def test_members_side_by_side_are_members_alone(name, executor, x64):
 # Compilations
 
 
-@every_served
+@slow_but_for(*FEW)
 def test_other_numbers_need_no_other_program(name, executor, caplog):
     inputs, traced = random_inputs(dtype=jnp.float32), []
 

@@ -31,7 +31,7 @@ def quick_compilation():
 
 
 NAMES = {kind: name for name, kind in CELLS.items()}
-in_float64 = pytest.mark.usefixtures("x64")
+in_float64, slow = pytest.mark.usefixtures("x64"), pytest.mark.slow
 
 
 def cell_of(name: str, input: int, units: int, seed: int = 0) -> Cell:
@@ -559,7 +559,12 @@ def run_freely(decoder: FeedBack, context: np.ndarray, steps: int) -> tuple[np.n
 
 @in_float64
 @pytest.mark.parametrize(
-    ("name", "feed"), [*((name, "greedy") for name in CELLS), ("lstm", "probabilities"), ("gru", "probabilities")]
+    ("name", "feed"),
+    [
+        *(pytest.param(n, "greedy", marks=() if n in ("elman", "gru_before", "min_gru") else slow) for n in CELLS),
+        ("lstm", "probabilities"),
+        pytest.param("gru", "probabilities", marks=slow),
+    ],
 )
 def test_a_decoder_running_freely_reads_its_own_answers(name, feed):
     encoder, decoder = Recurrent(cell_of("elman", 2, 3)), feedback_of(name, feed)
@@ -591,7 +596,7 @@ def test_what_is_fed_back_can_be_recorded(executor):
 
 
 @in_float64
-@pytest.mark.parametrize("name", ["gru", "gru_before", "layer_norm_lstm"])
+@pytest.mark.parametrize("name", ["gru", "gru_before", pytest.param("layer_norm_lstm", marks=slow)])
 def test_gradients_through_answers_fed_back(name):
     decoder, weight = feedback_of(name, "probabilities"), normal(2, 4, 4, seed=7)
     context = normal(2, 4, 3)

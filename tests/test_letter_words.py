@@ -238,7 +238,7 @@ def test_an_lstm_comes_within_half_a_percent_of_the_source(tmp_path):
 # What is looked at
 
 
-@pytest.mark.parametrize("values", [SMALL, STREAM], ids=["last", "stream"])
+@pytest.mark.parametrize("values", [pytest.param(SMALL, marks=pytest.mark.slow), STREAM], ids=["last", "stream"])
 def test_everything_is_looked_at(values):
     seen, task = subject(values)
     sights = look(seen)

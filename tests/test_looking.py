@@ -12,23 +12,17 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from small_runs import STORY, compiled_once, same_bits, signal_at, small, tree_of, write_text
+from small_runs import STORY, same_bits, signal_at, small, tree_of
 
 import rnnjax as rx
 from rnnjax.cli import main
-from rnnjax.config import InputError
+from rnnjax.config import InputError, override
+from rnnjax.experiment import Experiment
+from rnnjax.looks.base import most_varied
 from rnnjax.population import Programs
+from rnnjax.tasks import arrays
 
-
-@pytest.fixture(scope="module", autouse=True)
-def programs(tmp_path_factory):
-    with compiled_once(tmp_path_factory.getbasetemp() / "cache"):
-        yield
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory):
-    return write_text(tmp_path_factory.mktemp("text") / "text.txt")
+pytestmark = pytest.mark.usefixtures("programs")
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +36,6 @@ def filmed(tmp_path_factory, text):
 def copy(filmed, tmp_path):
     """That run, to be changed."""
     return rx.open(Path(shutil.copytree(filmed.path, tmp_path / "copy")))
-
-
-@pytest.fixture
-def unreported(monkeypatch):
-    """Runs without sample and page, where those are not what is tested."""
-    monkeypatch.setattr(STORY.Run, "report", lambda self, **_: self.path)
 
 
 # -- the film of learning
@@ -179,6 +167,29 @@ def test_the_units_are_explained(copy):
     assert found.field == "0.h" and found.effects.shape == (4, len(found.concepts))
     rows = (copy.path / "tables" / "units_of_0.h.csv").read_text().splitlines()
     assert len(rows) == 1 + len(found.named)
+
+
+def test_a_network_without_recurrence_is_explained(tmp_path, unreported):
+    random = np.random.default_rng(0)
+    inputs = random.normal(size=(64, 6, 2)).astype(np.float32)
+    task = arrays(inputs, (inputs.sum(axis=(1, 2)) > 0).astype(np.int32))
+    chosen = {"model.cell": "feedforward", "model.units": 4, "train.batch": 8, "train.steps": 3}
+    done = rx.run(override(Experiment(task=task), chosen), tmp_path, "feedforward")
+    scores = done.explain(steps=300)
+    assert scores.field == "0.h" and "Courses of 0.h" in [sight.title for sight in done.inside(scores)]
+
+
+def test_a_field_knows_its_own_steps(filmed):
+    found = filmed.record([rx.Record("0.h", stride=3), rx.Record("0.c"), rx.Record("0.f", statistics=True)], "the rain")
+    assert "".join(found.along("0.c", "symbol")) == "the rain" and "".join(found.along("0.h", "symbol")) == "t i"
+    assert found.along("0.h", "time").tolist() == [0, 3, 6] and set(found.along("0.c", "example")) == {0}
+    assert not len(found.along("0.f", "time"))
+
+
+def test_the_units_that_vary_most_stay_in_order():
+    values = np.random.default_rng(0).normal(size=(5, 40, 4)) * [3, 0.1, 2, 5]
+    assert most_varied(values, 3) == [0, 2, 3] and most_varied(values[0], 1) == [3]
+    assert most_varied(np.ones((9, 3)), 5) == [0, 1, 2]
 
 
 def test_a_concept_of_ones_own_is_a_function_of_the_text(copy):

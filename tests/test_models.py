@@ -88,7 +88,7 @@ def test_attention_looks_at_the_steps_that_exist_alone():
     assert_allclose(forced, step_by_step(model, inputs, lengths, right), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("decoder", [pytest.param("repeat", marks=pytest.mark.slow), *DECODERS[1:]])
 def test_fed_with_its_own_answers_a_decoder_gives_the_same(decoder):
     model, inputs = writer(decoder), tokens(5, 6)
     written = jax.jit(model.write)(inputs)
@@ -98,7 +98,7 @@ def test_fed_with_its_own_answers_a_decoder_gives_the_same(decoder):
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-@pytest.mark.parametrize("cell", ["lstm", "elman"])
+@pytest.mark.parametrize("cell", ["lstm", pytest.param("elman", marks=pytest.mark.slow)])
 def test_what_a_decoder_does_is_recorded(decoder, cell):
     model, inputs = writer(decoder, cell=cell), tokens(2, 6)
     found = model.unroll(inputs, answers=tokens(2, ANSWERS), record=("encoder.0.h", *model.watched))
@@ -126,7 +126,9 @@ def test_what_a_writing_model_refuses():
     assert "carried" in refusal(_trainer, Echo(), {"cell": "gru", "units": 4}, carry_state=True)
 
 
-@pytest.mark.parametrize("decoder", [pytest.param("repeat", marks=pytest.mark.slow), *DECODERS[1:]])
+@pytest.mark.parametrize(
+    "decoder", [*(pytest.param(each, marks=pytest.mark.slow) for each in DECODERS[:2]), "attention"]
+)
 def test_a_writing_model_learns(decoder):
     trainer = _trainer(Echo(), {"cell": "gru", "units": 8, "decoder": decoder}, batch=16, learning_rate=0.02, steps=60)
     chunk = jax.jit(trainer.chunk)
@@ -183,8 +185,10 @@ def test_a_feed_forward_network_reads_symbols_and_refuses_other_lengths():
 # -- beginning from nothing
 
 
-@pytest.mark.parametrize("embedding", [0, 3])
-@pytest.mark.parametrize("executor", ["fused", "scan"])
+@pytest.mark.parametrize(
+    ("embedding", "executor"),
+    [(0, "scan"), (3, "fused"), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in ((0, "fused"), (3, "scan")))],
+)
 def test_the_index_after_the_last_symbol_is_a_zero_vector(embedding, executor):
     config = ModelConfig(cell="lstm", units=4, embedding=embedding, executor=executor)
     model = config.build(VOCAB, VOCAB, read="every", symbols=True, rngs=nnx.Rngs(0))

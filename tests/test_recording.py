@@ -519,7 +519,7 @@ def double(cell: str, **options: Any) -> Any:
     ("cell", "fields", "options"),
     [
         ("lstm", ("0.h", "0.c", "0.f", "pre.0"), {"executor": "fused"}),
-        ("gru", ("0.forward.h", "0.backward.z"), {"bidirectional": True}),
+        pytest.param("gru", ("0.forward.h", "0.backward.z"), {"bidirectional": True}, marks=pytest.mark.slow),
         ("elman", ("encoder.0.h", "decoder.0.h"), {"read": "answer", "answer_steps": 3, "decoder": "feedback"}),
     ],
 )

@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rnnjax"
 ROOMS = (
     *("notation", "config", "timing", "cells", "sequence", "executors", "unroll", "layers", "interop"),
-    *("tasks", "train", "generate", "experiment", "population", "store", "recording", "interpret"),
-    *("figures", "looks", "report", "progress", "sweep", "run", "doctor", "cli"),
+    *("tasks", "train", "padding", "generate", "experiment", "population", "store", "recording", "interpret"),
+    *("figures", "looks", "report", "progress", "signals", "sweep", "run", "doctor", "cli"),
 )
 CORE = ROOMS[: ROOMS.index("population") + 1]
 CORE_LIBRARIES = {*sys.stdlib_module_names, "rnnjax", "jax", "flax", "optax", "numpy"}
@@ -75,7 +75,7 @@ def imports(source: str, path: Path) -> Iterator[Import]:
 
     def visit(node: ast.AST, **context: bool) -> Iterator[Import]:
         for target in targets(node, path):
-            yield Import(path, node.lineno, target, **context)  # type: ignore[attr-defined]
+            yield Import(path, node.lineno, target, **context)  # type: ignore[attr-defined]  # a statement has it
         for name, value in ast.iter_fields(node):
             inner = dict(context)
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):

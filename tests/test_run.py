@@ -23,7 +23,6 @@ import pytest
 from small_runs import (
     SMALL,
     STORY,
-    compiled_once,
     member_of,
     same_bits,
     signal_at,
@@ -41,18 +40,9 @@ from rnnjax.population import Programs, Rhythm, fit
 from rnnjax.store import RunFolder, digest
 from rnnjax.tasks import Batch, Drawn, arrays
 
+pytestmark = pytest.mark.usefixtures("programs")
+
 run, resume, open_run = STORY.run, STORY.resume, rx.open
-
-
-@pytest.fixture(scope="module", autouse=True)
-def programs(tmp_path_factory):
-    with compiled_once(tmp_path_factory.getbasetemp() / "cache"):
-        yield
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory):
-    return write_text(tmp_path_factory.mktemp("text") / "text.txt")
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +55,6 @@ def finished(tmp_path_factory, text):
 def copy(finished, tmp_path):
     """A finished run that a test may change."""
     return Path(shutil.copytree(finished.path, tmp_path / "copy"))
-
-
-@pytest.fixture
-def unreported(monkeypatch):
-    """Runs without sample and page, where those are not what is tested."""
-    monkeypatch.setattr(STORY.Run, "report", lambda self, **_: self.path)
 
 
 # -- what a run leaves
@@ -99,7 +83,7 @@ def test_the_environment_says_what_bits_depend_on(finished):
     assert environment["backend"] == jax.default_backend()
     assert environment["threads"] >= 1
     assert {"device", "devices", "xla_flags", "started", "platform"} <= environment.keys()
-    assert environment["lift"] == "one"
+    assert environment["layout"] == "one"
     assert environment["command"] == "rnnjax run small"
     (layer,) = environment["plan"]
     assert layer["layer"] == "0" and layer["executor"] == "fused" and len(layer["why"]) == 3
@@ -327,7 +311,7 @@ def test_the_stops_are_in_mid_epoch_and_between_lines():
 
 
 @pytest.mark.parametrize(
-    ("story", "step"), [pytest.param(*stop, marks=() if stop in STOPS[-3:] else pytest.mark.slow) for stop in STOPS]
+    ("story", "step"), [pytest.param(*stop, marks=() if stop in STOPS[-2:] else pytest.mark.slow) for stop in STOPS]
 )
 def test_a_stopped_run_ends_where_an_uninterrupted_one_ends(story, step, tmp_path, text, uninterrupted, unreported):
     whole = uninterrupted(story)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from rnnjax.cli import describing, looking, running, using
+from rnnjax.cli import describing, looking, running, sweeping, using
 from rnnjax.config import InputError, nearest, parse_arguments
 
 BAD_INPUT = 2
@@ -27,8 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(arguments)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
+        return _refused(error)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
@@ -36,15 +35,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 141
     except OSError as error:
-        wrong = f"error: {error.strerror or error}\n  where: {error.filename or 'on disk'}"
-        print(f"{wrong}\n  fix: make room, or see to it that this place can be written to", file=sys.stderr)
-        return BAD_INPUT
+        fix = "make room, or see to it that this place can be written to"
+        return _refused(InputError(error.strerror or str(error), str(error.filename or "on disk"), fix))
     except Exception as error:
         code = getattr(error, "exit_code", None)
         if code is None:
             raise
         print(f"error: {error}", file=sys.stderr)
         return code
+
+
+def _refused(error: InputError) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return BAD_INPUT
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -63,14 +66,14 @@ def _dispatch(arguments: list[str]) -> int:
     if known.command is None:
         parser.print_help()
         return 0
-    takes_overrides = known.command in ("run", "show", "resume")
+    takes_overrides = known.command in ("run", "show", "resume", "sweep")
     if rest and not takes_overrides:
         raise InputError(
             f"unknown option '{rest[0]}'",
             f"after 'rnnjax {known.command}'",
             f"see 'rnnjax {known.command} --help'",
         )
-    known.overrides = parse_arguments(rest)
+    known.rest, known.overrides = rest, {} if known.command == "sweep" else parse_arguments(rest)
     known.line = shlex.join(["rnnjax", *arguments])
     return COMMANDS[known.command][1](known) or 0
 
@@ -80,6 +83,9 @@ COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[a
     "show": (describing.add_show, describing.show),
     "run": (running.add_run, running.run_experiment),
     "resume": (running.add_resume, running.resume_run),
+    "sweep": (sweeping.add_sweep, sweeping.run_sweep),
+    "best": (sweeping.add_best, sweeping.best),
+    "compare": (sweeping.add_compare, sweeping.compare),
     "sample": (using.add_sample, using.sample),
     "score": (using.add_score, using.score),
     "record": (looking.add_record, looking.record),

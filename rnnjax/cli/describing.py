@@ -27,9 +27,13 @@ def list_experiments(known: argparse.Namespace) -> None:
         print(f"{entry['name']:26s} {entry['about']}".rstrip())
 
 
-def add_experiment(parser: argparse.ArgumentParser) -> None:
+def add_experiment(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
     """The argument that names an experiment, and how overrides are written."""
-    parser.add_argument("experiment", help="a preset or variant (rnnjax list), a .yaml or .py file, or a run's folder")
+    parser.add_argument(
+        "experiment",
+        nargs="?" if optional else None,
+        help="a preset or variant (rnnjax list), a .yaml or .py file, a run's folder, or a member as SWEEP:17",
+    )
     parser.add_argument("--json", action="store_true", help="for machines")
     add_code(parser)
     parser.epilog = (
@@ -51,9 +55,10 @@ def show(known: argparse.Namespace) -> None:
     """Prints all that is known before training, or the part that is asked for."""
     from rnnjax import config
     from rnnjax.experiment import load
+    from rnnjax.run.members import located
 
     import_code(known)
-    experiment = load(known.experiment, known.overrides)
+    experiment = load(located(known.experiment), known.overrides)
     built = experiment.built
     if known.command == "show" and _show_part(known, built):
         return

@@ -52,9 +52,8 @@ def record(known: argparse.Namespace) -> None:
         _check_out(Path(known.out), EXPORTS)
     names = known.field or run.watched
     fields = [Record(name, known.units, known.stride, known.statistics) for name in names]
-    steps = known.steps if known.passage is None else max(1, len(known.passage))
     name = known.name or run.folder.free_recording()
-    found = run.record(fields, known.passage, steps=steps, checkpoint=checkpoint(known), name=name)
+    found = run.record(fields, known.passage, steps=known.steps, checkpoint=checkpoint(known), name=name)
     exported = None if known.out is None else str(found.export(known.out))
     path = run.folder.recording(name)
     if known.json:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from rnnjax.cli.describing import add_experiment, show
 from rnnjax.cli.options import add_code, import_code
+from rnnjax.cli.sweeping import print_sweep, use_cores
 from rnnjax.cli.terminal import print_json
+from rnnjax.config import InputError
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
     """run an experiment, leaving a folder with all that belongs to it"""
-    add_experiment(parser)
+    add_experiment(parser, optional=True)
+    parser.add_argument("--from", dest="source", metavar="RUN", help="a run, or the best of a sweep as SWEEP:best")
     parser.add_argument("--root", default="runs", help="folder that holds runs (default: runs)")
     parser.add_argument("--name", help="of the run's folder (default: numbered after the experiment)")
     parser.add_argument("--dry-run", action="store_true", help="check everything and show it; train nothing")
@@ -21,19 +25,23 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 
 def run_experiment(known: argparse.Namespace) -> None:
     """Trains, or with --dry-run shows what would be trained."""
+    if (known.experiment is None) == (known.source is None):
+        raise InputError("one experiment is to be named", "in 'rnnjax run'", "give EXPERIMENT, or --from RUN")
+    known.experiment = known.experiment or known.source
     if known.dry_run:
         from rnnjax.store import check_name
 
         check_name(known.root, known.name)
         show(known)
         return
-    _compilation_cache()
+    compilation_cache()
     from rnnjax.experiment import load
     from rnnjax.run import run
+    from rnnjax.run.members import located
 
     import_code(known)
     finished = run(
-        load(known.experiment, known.overrides),
+        load(located(known.experiment), known.overrides),
         known.root,
         known.name,
         quiet=known.quiet or known.json,
@@ -44,7 +52,7 @@ def run_experiment(known: argparse.Namespace) -> None:
 
 def add_resume(parser: argparse.ArgumentParser) -> None:
     """go on with a run that was stopped"""
-    parser.add_argument("run", help="the run's folder")
+    parser.add_argument("run", help="the folder of a run or a sweep, or a member as SWEEP:17")
     add_code(parser)
     parser.add_argument("--json", action="store_true", help="for machines")
     parser.add_argument("--quiet", action="store_true", help="no progress")
@@ -52,12 +60,30 @@ def add_resume(parser: argparse.ArgumentParser) -> None:
 
 
 def resume_run(known: argparse.Namespace) -> None:
-    """Goes on where the run stopped."""
-    _compilation_cache()
+    """Goes on where the run or the sweep stopped."""
+    from rnnjax.store import is_sweep
+
+    compilation_cache()
     from rnnjax.run import resume
 
     import_code(known)
+    if is_sweep(known.run):
+        _resume_sweep(known)
+        return
     _print_run(resume(known.run, known.overrides, quiet=known.quiet or known.json), known.json)
+
+
+def _resume_sweep(known: argparse.Namespace) -> None:
+    if known.overrides:
+        raise InputError(
+            "a sweep goes on as it was planned", "in 'rnnjax resume'", "start another sweep, or resume a member"
+        )
+    use_cores()
+    from rnnjax.run.sweeping import go_on
+    from rnnjax.sweep.story import open_sweep
+
+    go_on(open_sweep(known.run), quiet=known.quiet or known.json)
+    print_sweep(Path(known.run), known.json)
 
 
 def _print_run(finished: Any, as_json: bool) -> None:
@@ -76,12 +102,10 @@ def _print_run(finished: Any, as_json: bool) -> None:
     print(f"report: {finished.path / 'report.html'}")
 
 
-def _compilation_cache() -> None:
+def compilation_cache() -> None:
     """Keeps compiled programs on disk between commands."""
-    import os
-    from pathlib import Path
-
     import jax
 
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    jax.config.update("jax_compilation_cache_dir", str(Path(base) / "rnnjax" / "xla"))
+    from rnnjax.store import cache_folder
+
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))

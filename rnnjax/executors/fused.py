@@ -225,6 +225,7 @@ def _backward(program: Program, residuals, gradients: Result):
         )
         for name in cell.products
     }
+    # A cotangent is None where there is nothing to differentiate by; the types are those of the operands themselves.
     if isinstance(operands.source, Lookup):
         tokens, rows = operands.source
         d_source = Lookup(None, lookup_gradient(tokens, d_x, rows.shape[0]))  # type: ignore[arg-type]

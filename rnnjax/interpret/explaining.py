@@ -51,7 +51,7 @@ def explain(
     found = observe(model, batch, [field], task=task, answers=batch.targets if model.read == "answer" else None)
     values = found[field]
     answers = found.dims(field)[0].startswith("answer_")
-    example = found.coords["answer_example" if answers else "example"]
+    example = found.along(field, "example")
     exist = np.asarray(task.counted(batch)) if written else np.asarray(batch.existing())
     own = {name: labelled(task, batch, name, function, written=written) for name, function in (functions or {}).items()}
     labels = own | task.concepts(batch, written=written)  # of concepts that are the same, the first is kept

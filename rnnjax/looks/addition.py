@@ -15,7 +15,7 @@ from rnnjax import figures
 from rnnjax.interpret import explain
 from rnnjax.looks import answers
 from rnnjax.looks.answers import Written
-from rnnjax.looks.base import Sight, Subject
+from rnnjax.looks.base import Sight, Subject, most_varied
 from rnnjax.tasks import Batch, Table
 from rnnjax.tasks.addition import Addition
 
@@ -97,7 +97,7 @@ def cells(subject: Subject, batch: Batch, field: str) -> Iterator[Sight]:
     given, values = record(subject.model, batch, field)
     written = field.startswith("decoder")
     texts, painted = on_texts(task_of(subject), batch, given, values, written=written)
-    chosen = np.sort(np.argsort(-values.std(axis=(0, 1)), kind="stable")[:MOST_CELLS])
+    chosen = most_varied(values, MOST_CELLS)
     where = "digits that were written" if written else "symbols that were read"
     some = "" if len(chosen) == values.shape[2] else f" The {len(chosen)} cells of {values.shape[2]} that vary most."
     yield Sight(
@@ -116,7 +116,7 @@ def cells(subject: Subject, batch: Batch, field: str) -> Iterator[Sight]:
         f"Cells of {field}, full range",
         f"The same, each cell on a scale of its own: from minus to plus its greatest magnitude, which its title "
         f"tells.{some}",
-        spanning(texts, painted[chosen], chosen.tolist(), field),
+        spanning(texts, painted[chosen], chosen, field),
     )
 
 

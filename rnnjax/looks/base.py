@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from rnnjax.experiment import Built
 from rnnjax.figures import Figure
 from rnnjax.tasks import Table
@@ -51,3 +53,9 @@ class Sight:
     table: Table | None = None
     text: str = ""
     numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+def most_varied(values: np.ndarray, count: int) -> list[int]:
+    """The `count` units of ``[..., units]`` that vary most, at most, in their own order."""
+    spread = values.std(axis=tuple(range(values.ndim - 1)))
+    return np.sort(np.argsort(-spread, kind="stable")[:count]).tolist()

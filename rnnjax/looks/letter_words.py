@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from rnnjax import figures
-from rnnjax.looks.base import Sight, Subject
+from rnnjax.looks.base import Sight, Subject, most_varied
 from rnnjax.tasks import Table
 from rnnjax.tasks.letter_words import LetterWords
 from rnnjax.train import answer_sums, predict
@@ -226,11 +226,6 @@ def task_of(subject: Subject) -> LetterWords:
 def carried(subject: Subject) -> bool:
     """Whether the state goes on from batch to batch, as the text does."""
     return task_of(subject).streams and subject.built.experiment.train.carry_state
-
-
-def most_varied(values: np.ndarray, count: int) -> list[int]:
-    """The `count` units of ``[time, units]`` that vary most, in their own order."""
-    return np.sort(np.argsort(-values.std(axis=0), kind="stable")[:count]).tolist()
 
 
 def passage_of(task: LetterWords) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -33,24 +33,24 @@ def inside(model: Any, task: Task, scores: Scores) -> Iterator[Sight]:
     """
     field, batch = scores.field, task.probe(STEPS)
     layer = field.rpartition(".")[0]
-    near = [name for name in model.recordable if name.rpartition(".")[0] == layer and name != field]
+    near = of_layer(model.recordable, field)
     found = observe(model, batch, [field, *near], task=task)
     best = [named.unit for named in scores.named[:COLOURED]] or [int(np.argmax(found[field].std(axis=0)))]
-    symbols = _symbols(found, field)
+    symbols = [printable(str(symbol)) for symbol in found.along(field, "symbol")]
     if scores.named and symbols:
         yield _coloured(scores, found[field], symbols)
     if scores.named:
         yield from _averaged(scores, task, batch, found[field])
     gates = {name: found[name] for name in near if _is_gate(found[name])}
     if gates:
-        yield _gates(field, near, found, best[0], symbols)
+        yield _gates(field, found, best[0], symbols)
         caption = "A dot is a unit: the share of steps at which its gate is shut, against that at which it is open."
         yield Sight(f"Saturation of {layer}", caption, figures.saturation(gates))
     width = found[field].shape[1]
     if 2 <= width <= WIDEST:
         picture = figures.trajectories(
             found[field][:STEPS],
-            examples=_examples(found, field)[:STEPS],
+            examples=found.along(field, "example")[:STEPS],
             symbols=symbols[:STEPS] or None,
             field=field,
         )
@@ -62,14 +62,19 @@ def inside(model: Any, task: Task, scores: Scores) -> Iterator[Sight]:
     yield from _credit(model, task, field)
 
 
+def of_layer(fields: Iterable[str], field: str) -> list[str]:
+    """Those of `fields` that belong to the same layer as `field`, less itself and the parts of sums and products."""
+    layer = field.rpartition(".")[0]
+    return [name for name in fields if name.rpartition(".")[0] == layer and name != field]
+
+
 def _coloured(scores: Scores, values: np.ndarray, symbols: list[str]) -> Sight:
-    units = [named.unit for named in scores.named[:COLOURED]]
-    places = [int(np.flatnonzero(scores.units == unit)[0]) for unit in units]
-    titles = [f"unit {n.unit} · {n.way} {n.concept}, {100 * n.effect:.0f} %" for n in scores.named[: len(units)]]
+    named = scores.named[:COLOURED]
+    titles = [f"unit {n.unit} · {n.way} {n.concept}, {100 * n.effect:.0f} %" for n in named]
     return Sight(
         f"Named units of {scores.field}",
         "A held-out passage, coloured by the units that follow something most closely: the share of their variance.",
-        figures.passage(symbols[:STEPS], values[:STEPS, places], titles=titles, label=scores.field),
+        figures.passage(symbols[:STEPS], values[:STEPS, [n.unit for n in named]], titles=titles, label=scores.field),
     )
 
 
@@ -84,8 +89,7 @@ def _averaged(scores: Scores, task: Task, batch: Batch, values: np.ndarray) -> I
     if len(labels) != len(values):
         return
     units = [named.unit for named in scores.named if named.concept == concept][:AVERAGED]
-    places = [int(np.flatnonzero(scores.units == unit)[0]) for unit in units]
-    means = averages(values[:, places], labels)
+    means = averages(values[:, units], labels)
     yield Sight(
         f"{concept} and units of {scores.field}",
         f"Mean and spread of the units that are named by it, for each value of '{concept}'.",
@@ -101,10 +105,8 @@ def _averaged(scores: Scores, task: Task, batch: Batch, values: np.ndarray) -> I
     )
 
 
-def _gates(field: str, near: list[str], found: Recording, unit: int, symbols: list[str]) -> Sight:
-    place = int(np.flatnonzero(found.units(field) == unit)[0])
-    states = [name for name in (field, *near) if "." not in name.removeprefix(f"{field.rpartition('.')[0]}.")]
-    courses = {name: found[name][:GATE_STEPS, place] for name in states}
+def _gates(field: str, found: Recording, unit: int, symbols: list[str]) -> Sight:
+    courses = {name: found[name][:GATE_STEPS, unit] for name in found.fields}
     return Sight(
         f"Gates of unit {unit} of {field.rpartition('.')[0]}",
         "Every gate and state of one unit, step by step.",
@@ -149,16 +151,6 @@ def _credit(model: Any, task: Task, field: str) -> Iterator[Sight]:
         figures.credit(reach.lags, reach.mean, reach.low, reach.high, marks={"95 % of the reach": horizon}),
         numbers={f"credit_horizon_of_{field}": horizon},
     )
-
-
-def _symbols(found: Recording, field: str) -> list[str]:
-    """The symbols at the steps of a field, as they can be seen; none where they are no symbols."""
-    name = "answer_symbol" if field.startswith("decoder.") else "symbol"
-    return [printable(str(symbol)) for symbol in found.coords.get(name, ())]
-
-
-def _examples(found: Recording, field: str) -> np.ndarray:
-    return found.coords["answer_example" if field.startswith("decoder.") else "example"]
 
 
 def _is_gate(values: np.ndarray) -> bool:

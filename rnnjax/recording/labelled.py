@@ -246,6 +246,17 @@ class Recording:
         found = [self.coordinates[axis] for axis in self._field(field).axes if is_units(axis)]
         return np.atleast_1d(found[0].read()) if found else np.empty(0, np.int32)
 
+    def along(self, field: str, what: str) -> np.ndarray:
+        """The coordinate of a field's own steps, whichever axis they are, ``[steps]``; empty where there is none.
+
+        Args:
+          field: name of the field.
+          what: `example`, `time` or `symbol`.
+        """
+        axis = next((axis for axis in self._field(field).dims if is_steps(axis)), None)
+        found = None if axis is None else self.coordinates.get(of_steps(axis, what))
+        return np.empty(0, object) if found is None else found.read()
+
     def __getitem__(self, field: str) -> np.ndarray:
         return self._field(field).read()
 

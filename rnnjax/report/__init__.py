@@ -7,18 +7,14 @@ explored in it is made ready by `explorer.py`.
 
 from __future__ import annotations
 
-import base64
-import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Real
-from string import Template
 from typing import TYPE_CHECKING, Any
 
-from rnnjax.report import explorer
+from rnnjax.report import explorer, parts
 from rnnjax.report.explorer import Exploration, FilmOf, Layer, Note
-from rnnjax.report.safe import as_json, as_text, beside, plain
+from rnnjax.report.safe import as_text
 
 if TYPE_CHECKING:
     from rnnjax.figures import Figure
@@ -77,57 +73,30 @@ def page(content: Report) -> str:
         ("inside", "Inside the network", _figures(images)),
         ("layers", "Layers", _layers(content.layers)),
         ("plan", "Executor plan", _plan(content.plan)),
-        ("configuration", "Configuration", _settings(content.configuration, "configuration", is_open=True)),
-        ("summary", "Summary", _settings(content.summary, "summary")),
-        ("environment", "Environment", _settings(content.environment, "environment")),
+        ("configuration", "Configuration", parts.settings(content.configuration, "configuration", is_open=True)),
+        ("summary", "Summary", parts.settings(content.summary, "summary")),
+        ("environment", "Environment", parts.settings(content.environment, "environment")),
     ]
-    shown = [section for section in sections if section[2]]
-    return Template(beside("template.html")).substitute(
-        title=as_text(content.name),
-        status=_status(content.status),
-        command=_command(content.command),
+    return parts.document(
+        content.name,
+        status=content.status,
+        command=content.command,
         headline=_headline(content.summary),
-        links="".join(f'<a href="#{key}">{title}</a>' for key, title, _ in shown),
-        sections="\n".join(
-            f'<section id="{key}" aria-labelledby="{key}-title" tabindex="-1">\n'
-            f'<h2 id="{key}-title">{title}</h2>\n{body}\n</section>'
-            for key, title, body in shown
-        ),
-        data=as_json(
-            {
-                "name": content.name,
-                "command": content.command,
-                "status": content.status,
-                "configuration": content.configuration,
-                "summary": content.summary,
-                "environment": content.environment,
-            }
-        ),
-        style=beside("style.css") + explorer.style(content.explorations),
-        script=beside("script.js"),
-        explorer=explorer.scripts(content.explorations),
+        sections=sections,
+        data={
+            "name": content.name,
+            "command": content.command,
+            "status": content.status,
+            "configuration": content.configuration,
+            "summary": content.summary,
+            "environment": content.environment,
+        },
+        style=explorer.style(content.explorations),
+        scripts=explorer.scripts(content.explorations),
     )
 
 
 # ---- the top of the page
-
-
-_STATES = {
-    "good": ("finished", "complete", "done"),
-    "bad": ("non-finite", "fail", "error", "diverged"),
-    "wait": ("running", "interrupted", "stopped", "signal"),
-}
-
-
-def _status(status: str) -> str:
-    if not status:
-        return ""
-    states = [state for state, words in _STATES.items() if any(word in status.lower() for word in words)]
-    return f'<p class="status {"".join(states[:1])}"><span class="hidden">status: </span>{as_text(status)}</p>'
-
-
-def _command(command: str) -> str:
-    return f'<pre class="command" data-copy="command"><code>{as_text(command)}</code></pre>' if command else ""
 
 
 def _headline(summary: Mapping[str, Any]) -> str:
@@ -135,56 +104,22 @@ def _headline(summary: Mapping[str, Any]) -> str:
     numbers = dict(metrics) if isinstance(metrics, Mapping) else {}
     numbers = {name: summary.get(name) for name in ("loss", "validation_loss")} | numbers
     sizes: dict[str, Callable[[Any], str]] = {
-        "parameters": lambda value: f"{value:,.0f}",
-        "steps": lambda value: f"{value:,.0f}",
-        "symbols_per_second": _large,
-        "seconds": _duration,
+        "parameters": parts.count,
+        "steps": parts.count,
+        "symbols_per_second": parts.large,
+        "seconds": parts.duration,
     }
-    tiles = [_tile(name, value, _significant, _best(summary, name)) for name, value in numbers.items()]
-    tiles += [_tile(name, summary.get(name), show) for name, show in sizes.items()]
-    return f'<dl class="headline">{"".join(tiles)}</dl>' if any(tiles) else ""
-
-
-def _tile(name: str, value: Any, show: Callable[[Any], str], note: str = "") -> str:
-    if not _is_number(value):
-        return ""
-    title = {"seconds": "time"}.get(name, name.replace("_", " "))
-    shown = show(value) if math.isfinite(value) else str(float(value))
-    number = f'<dd class="number" title="{as_text(value)}">{as_text(shown)}</dd>'
-    return f"<div><dt>{as_text(title)}</dt>{number}" + (
-        f'<dd class="note">{as_text(note)}</dd></div>' if note else "</div>"
-    )
+    tiles = [parts.tile(name, value, parts.significant, _best(summary, name)) for name, value in numbers.items()]
+    tiles += [parts.tile(name, summary.get(name), show) for name, show in sizes.items()]
+    return "".join(tiles)
 
 
 def _best(summary: Mapping[str, Any], name: str) -> str:
     best = summary.get("best")
-    if not isinstance(best, Mapping) or best.get("metric") != name or not _is_number(best.get("value")):
+    if not isinstance(best, Mapping) or best.get("metric") != name or not parts.is_number(best.get("value")):
         return ""
     step = best.get("step")
-    return f"best {_significant(best['value'])}" + (f" at step {step:,}" if _is_number(step) else "")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _significant(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def _large(value: float) -> str:
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value:.3g}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    return f"best {parts.significant(best['value'])}" + (f" at step {step:,}" if parts.is_number(step) else "")
 
 
 # ---- the sections; each is empty where there is nothing to show
@@ -195,23 +130,15 @@ def _holds_image(figure: Figure) -> bool:
 
 
 def _figures(entries: Sequence[tuple[str, str, Figure]]) -> str:
-    return f'<div class="figures">{"".join(_figure(*entry) for entry in entries)}</div>' if entries else ""
+    return parts.pictures(_figure(*entry) for entry in entries)
 
 
 def _figure(title: str, caption: str, figure: Figure) -> str:
     # Lazy, so that a page without figures does not wait for matplotlib.
     from rnnjax import figures
 
-    # As an image each SVG keeps its ids to itself; written into the page they would collide.
-    source = base64.b64encode(figures.svg(figure).encode()).decode()
-    width, height = (round(96 * inches) for inches in figure.get_size_inches())
-    alt = as_text(f"{title}. {caption}")
-    wide = ' class="wide"' if width > 800 else ""
-    return (
-        f'<figure{wide}><div class="paper" tabindex="0" role="region" aria-label="{as_text(title)}">'
-        f'<img src="data:image/svg+xml;base64,{source}" alt="{alt}" width="{width}" height="{height}">'
-        f"</div><figcaption><strong>{as_text(title)}</strong> {as_text(caption)}</figcaption></figure>"
-    )
+    width, height = figure.get_size_inches()
+    return parts.picture(title, caption, figures.svg(figure), (width, height))
 
 
 def _sights(sights: Sequence[Sight]) -> str:
@@ -220,26 +147,24 @@ def _sights(sights: Sequence[Sight]) -> str:
 
 def _sight(number: int, sight: Sight) -> str:
     if sight.figure is not None:
-        return f'<div class="figures">{_figure(sight.title, sight.caption, sight.figure)}</div>'
-    parts = [
+        return parts.pictures([_figure(sight.title, sight.caption, sight.figure)])
+    told = [
         f"<h3>{as_text(sight.title)}</h3>",
         f'<p class="lead">{as_text(sight.caption)}</p>' if sight.caption else "",
     ]
     if sight.table is not None:
-        numbers = [k for k in range(len(sight.table.heads)) if all(_is_number(row[k]) for row in sight.table.rows)]
+        numbers = [k for k in range(len(sight.table.heads)) if all(parts.is_number(row[k]) for row in sight.table.rows)]
         rows = [[_cell(cell) for cell in row] for row in sight.table.rows]
         heads = [as_text(head) for head in sight.table.heads]
-        parts.append(_table(heads, rows, right=numbers))
+        told.append(parts.table(heads, rows, right=numbers))
     if sight.text:
         text = as_text(sight.text)
-        parts.append(
-            f'<div class="writing exact" tabindex="0" role="region" aria-label="finding {number}">{text}</div>'
-        )
-    return "".join(parts)
+        told.append(f'<div class="writing exact" tabindex="0" role="region" aria-label="finding {number}">{text}</div>')
+    return "".join(told)
 
 
 def _cell(value: Any) -> str:
-    return as_text(_significant(value) if isinstance(value, float) and math.isfinite(value) else value)
+    return as_text(parts.significant(value) if isinstance(value, float) and math.isfinite(value) else value)
 
 
 def _samples(samples: Sequence[Mapping[str, Any]]) -> str:
@@ -267,7 +192,7 @@ def _layers(layers: Sequence[Mapping[str, Any]]) -> str:
         for layer in layers
     ]
     foot = ("total", "", f"{total:,}", "")
-    return _table(("layer", "shape", "parameters", "share"), rows, right=(2,), foot=foot)
+    return parts.table(("layer", "shape", "parameters", "share"), rows, right=(2,), foot=foot)
 
 
 def _shape(shape: Any) -> str:
@@ -281,7 +206,7 @@ def _share(part: float) -> str:
 
 def _plan(plan: Sequence[Mapping[str, Any]]) -> str:
     rows = [(_code(entry["layer"]), _code(entry["executor"]), _why(entry["why"])) for entry in plan]
-    return _table(("layer", "executor", "why"), rows) if rows else ""
+    return parts.table(("layer", "executor", "why"), rows) if rows else ""
 
 
 def _why(why: Any) -> str:
@@ -292,64 +217,3 @@ def _why(why: Any) -> str:
 
 def _code(value: object) -> str:
     return f"<code>{as_text(value)}</code>"
-
-
-def _table(
-    heads: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    *,
-    right: Sequence[int] = (),
-    foot: Sequence[str] = (),
-) -> str:
-    """A table of cells that are HTML already, the columns numbered in `right` set to the right."""
-    sides = [' class="right"' if column in right else "" for column in range(len(heads))]
-
-    def row(cells: Sequence[str]) -> str:
-        rest = zip(cells[1:], sides[1:], strict=True)
-        first = f'<tr><th scope="row">{cells[0]}</th>'
-        return first + "".join(f"<td{side}>{cell}</td>" for cell, side in rest) + "</tr>"
-
-    head = "".join(f'<th scope="col"{side}>{name}</th>' for name, side in zip(heads, sides, strict=True))
-    last = f"<tfoot>{row(foot)}</tfoot>" if foot else ""
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{heads[0]} table"><table>'
-        f"<thead><tr>{head}</tr></thead><tbody>{''.join(map(row, rows))}</tbody>{last}</table></div>"
-    )
-
-
-def _settings(tree: Mapping[str, Any], key: str, *, is_open: bool = False) -> str:
-    """A fold for the plain entries of a mapping and one for each mapping in it, under their dotted names."""
-    if not tree:
-        return ""
-    leaves = {name: value for name, value in tree.items() if not _is_branch(value)}
-    folds = [_fold("general", _flat(leaves), is_open)] if leaves else []
-    branches = {name: value for name, value in tree.items() if _is_branch(value)}
-    folds += [_fold(name, _flat(value, f"{name}."), is_open) for name, value in branches.items()]
-    return f'<div class="settings" data-filter="{key}">{"".join(folds)}</div>'
-
-
-def _is_branch(value: object) -> bool:
-    return isinstance(value, Mapping) and len(value) > 0
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def _fold(title: str, entries: Iterable[tuple[str, Any]], is_open: bool) -> str:
-    rows = [f"<div><dt>{as_text(name)}</dt><dd>{_setting(value)}</dd></div>" for name, value in entries]
-    state = " open" if is_open else ""
-    count = f'<span class="count">{len(rows)}</span>'
-    return f"<details{state}><summary>{as_text(title)} {count}</summary><dl>{''.join(rows)}</dl></details>"
-
-
-def _setting(value: Any) -> str:
-    """As YAML would show it, but for an empty text, which would show as nothing."""
-    known = plain(value)
-    if known is None or known == "":
-        return f'<i class="faint">{"none" if known is None else "empty"}</i>'
-    return as_text(known if isinstance(known, str) else json.dumps(known, ensure_ascii=False))

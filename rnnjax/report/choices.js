@@ -8,6 +8,10 @@ const layerOf = (view) => runOf(view).layers.get(view.field);
 const placeOf = (view) => layerOf(view).place.get(view.unit);
 const notesOf = (run, field, unit) => run.notes.get(`${field} ${unit}`) ?? [];
 const lesionOf = (run, field, place) => run.lesions[field]?.[place] ?? null;
+const unitTitle = (run, field, unit) => {
+  const [note] = notesOf(run, field, unit);
+  return note ? `unit ${unit} — ${note.concept}` : `unit ${unit}`;
+};
 const sameText = (one, other) => runOf(one).text === runOf(other).text;
 
 const SORTS = {

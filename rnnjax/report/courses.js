@@ -8,10 +8,7 @@ const LISTED = 8; // units or places in a list
 
 async function unpacked(number) {
   const content = JSON.parse(document.getElementById(`exploration-${number}`).textContent);
-  const packed = atob(document.getElementById(`arrays-${number}`).textContent);
-  const bytes = Uint8Array.from(packed, (letter) => letter.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return asRun(number, content, await new Response(stream).arrayBuffer());
+  return asRun(number, content, await arraysIn(`arrays-${number}`));
 }
 
 function asRun(number, content, buffer) {

@@ -440,9 +440,8 @@ function addKeys() {
 }
 
 async function begin() {
-  if (typeof DecompressionStream === "undefined") {
-    $("explorer-message").textContent = "This browser cannot open the recorded courses: it lacks " +
-      "DecompressionStream, which Chrome and Edge have from version 80, Firefox from 113, Safari from 16.4.";
+  if (!canUnpack()) {
+    $("explorer-message").textContent = `This browser cannot open the recorded courses: it lacks ${UNPACKERS}`;
     return;
   }
   const count = document.querySelectorAll('script[id^="exploration-"]').length;

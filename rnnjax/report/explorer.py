@@ -7,8 +7,6 @@ base64 (all arrays, joined and gzipped), which the scripts beside this file open
 
 from __future__ import annotations
 
-import base64
-import gzip
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,9 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnjax.config import InputError
+from rnnjax.report.packing import Chest
+from rnnjax.report.parts import module
 from rnnjax.report.safe import as_json, beside
 
-SCRIPTS = ("courses.js", "signs.js", "choices.js", "maps.js", "cards.js", "explorer.js")  # one module, in this order
+SCRIPTS = (  # one module, in this order
+    *("packing.js", "courses.js", "signs.js", "canvas.js", "colours.js", "choices.js", "maps.js", "cards.js"),
+    "explorer.js",
+)
 LEVELS = 127  # steps on each side of a unit's middle; -128 stands for what is not finite
 
 
@@ -182,7 +185,7 @@ def section(explorations: Sequence[Exploration]) -> str:
 
 def style(explorations: Sequence[Exploration]) -> str:
     """What the page's style needs beyond `style.css`."""
-    return beside("explorer.css") if explorations else ""
+    return beside("controls.css") + beside("explorer.css") if explorations else ""
 
 
 def scripts(explorations: Sequence[Exploration]) -> str:
@@ -194,14 +197,12 @@ def scripts(explorations: Sequence[Exploration]) -> str:
         content, arrays = _packed(exploration)
         parts.append(f'<script type="application/json" id="exploration-{number}">{as_json(content)}</script>')
         parts.append(f'<script type="text/plain" id="arrays-{number}">{arrays}</script>')
-    program = "\n".join(map(beside, SCRIPTS))
-    parts.append(f'<script type="module">\n{program}</script>\n')
-    return "\n".join(parts)
+    return "\n".join([*parts, module(SCRIPTS)])
 
 
 def _packed(exploration: Exploration) -> tuple[dict[str, Any], str]:
     """What goes into JSON, and all arrays as base64 of gzip."""
-    chest = _Chest()
+    chest = Chest()
     shown = {(name, unit) for name, layer in exploration.layers.items() for unit in layer.numbers}
     notes = [note for note in exploration.notes if (note.field, int(note.unit)) in shown]
     names, predicted = _dictionary(exploration.predicted)
@@ -211,7 +212,8 @@ def _packed(exploration: Exploration) -> tuple[dict[str, Any], str]:
         "spaced": _is_spaced(exploration.symbols) if exploration.spaced is None else exploration.spaced,
         "starts": [int(step) for step in exploration.starts],
         "layers": {
-            name: {"units": layer.numbers, **chest.courses(layer.values)} for name, layer in exploration.layers.items()
+            name: {"units": layer.numbers, **_courses(chest, layer.values)}
+            for name, layer in exploration.layers.items()
         },
         "notes": [
             [note.field, int(note.unit), note.concept, *map(_short, (note.effect, note.direction, note.q))]
@@ -227,40 +229,21 @@ def _packed(exploration: Exploration) -> tuple[dict[str, Any], str]:
     return content, chest.closed()
 
 
-def _film(film: FilmOf, length: int, chest: _Chest) -> dict[str, Any]:
+def _film(film: FilmOf, length: int, chest: Chest) -> dict[str, Any]:
     known = np.asarray(film.steps) < length
     return {
         "field": film.field,
         "checkpoints": [int(step) for step in film.checkpoints],
         "steps": [int(step) for step in np.asarray(film.steps)[known]],
         "units": [int(unit) for unit in film.units],
-        **chest.courses(film.values[:, known]),
+        **_courses(chest, film.values[:, known]),
     }
 
 
-class _Chest:
-    """Arrays one after the other; each is known by where it starts and how many numbers it has."""
-
-    def __init__(self):
-        self._parts: list[bytes] = []
-        self._size = 0
-
-    def courses(self, values: NDArray[Any]) -> dict[str, list[int]]:
-        """The places of the quantised values, of their scales and of their offsets."""
-        levels, scale, offset = quantise(values)
-        return {"levels": self._put(levels), "scale": self._put(scale), "offset": self._put(offset)}
-
-    def _put(self, array: NDArray[Any]) -> list[int]:
-        start = self._size
-        data = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
-        data += bytes(-len(data) % 4)  # a view of float32 starts at a multiple of four bytes
-        self._parts.append(data)
-        self._size += len(data)
-        return [start, array.size]
-
-    def closed(self) -> str:
-        packed = gzip.compress(b"".join(self._parts), compresslevel=9, mtime=0)
-        return base64.b64encode(packed).decode()
+def _courses(chest: Chest, values: NDArray[Any]) -> dict[str, list[int]]:
+    """The places of the quantised values, of their scales and of their offsets."""
+    levels, scale, offset = quantise(values)
+    return {"levels": chest.put(levels), "scale": chest.put(scale), "offset": chest.put(offset)}
 
 
 def _dictionary(predicted: Iterable[Sequence[tuple[str, float]]]) -> tuple[list[str], list[list[Any]]]:

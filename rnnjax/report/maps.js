@@ -4,17 +4,6 @@ const BAND = 18; // pixels of a unit in the heat map
 
 const heat = { rows: [], cell: 1, canvas: document.querySelector("#heat canvas"), box: $("heat") };
 
-function fitCanvas(canvas, width, height) {
-  const ratio = devicePixelRatio || 1;
-  const [across, down] = [Math.round(width * ratio), Math.round(height * ratio)];
-  if (canvas.width !== across || canvas.height !== down) Object.assign(canvas, { width: across, height: down });
-  Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
-  const pen = canvas.getContext("2d");
-  pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-  pen.clearRect(0, 0, width, height);
-  return pen;
-}
-
 // A picture of one pixel a number, `colour(row, column)` being a level.
 function pixels(columns, rows, colour) {
   const image = new ImageData(Math.max(1, columns), Math.max(1, rows));

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnjax.interpret import Scores, explain, lesion_atlas
+from rnnjax.looks.base import most_varied
+from rnnjax.looks.units import of_layer
 from rnnjax.recording import Recording, observe
 from rnnjax.report.explorer import Exploration, FilmOf, Layer, Note
 from rnnjax.sequence import Record
@@ -43,8 +45,7 @@ def exploration(run: Run, steps: int, checkpoint: Checkpoint) -> Exploration:
     batch, field = task.probe(steps), run.watched[0]
     written = field.startswith("decoder.")
     scores = explain(model, task, task.probe(NAMING_STEPS, ROWS), field)
-    part = field.rpartition(".")[0]
-    closer = [name for name in run.recordable if name.rpartition(".")[0] == part and name not in run.watched]
+    closer = [name for name in of_layer(run.recordable, field) if name not in run.watched]
     best = _best(scores, max(CLOSER, NUMBERS // max(1, steps * len(closer))))
     classes = task.answers == "classes" and (task.read == "every" or written)
     wanted = [*run.watched, *(Record(name, tuple(best)) for name in closer), *(["probabilities"] if classes else [])]
@@ -116,8 +117,7 @@ def _answered(task: Task, batch: Batch, probabilities: np.ndarray) -> dict[str, 
 
 def _starts(found: Recording, field: str) -> np.ndarray:
     """Steps at which an example begins; none where all is one sequence."""
-    example = found.coords["answer_example" if found.dims(field)[0] == "answer_step" else "example"]
-    starts = np.flatnonzero(np.diff(example, prepend=-1))
+    starts = np.flatnonzero(np.diff(found.along(field, "example"), prepend=-1))
     return starts if len(starts) > 1 else starts[:0]
 
 
@@ -126,7 +126,7 @@ def _film(film: Recording, field: str) -> FilmOf | None:
     if field not in film.fields:
         return None
     values = film[field]
-    chosen = np.sort(np.argsort(-values[-1].std(axis=0), kind="stable")[:FILMED])
+    chosen = most_varied(values[-1], FILMED)
     return FilmOf(
         field,
         checkpoints=film.coords["checkpoint"],

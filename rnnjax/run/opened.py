@@ -341,8 +341,10 @@ def _drop_if_empty(path: Path) -> None:
 
 
 def open_run(path: str | Path, task: Task | None = None) -> Run:
-    """The run in a folder; see `Run`."""
-    return Run(path, task)
+    """The run in a folder, or the member of a sweep that `SWEEP:best` or `SWEEP:17` names; see `Run`."""
+    from rnnjax.run.members import located
+
+    return Run(located(path, task), task)
 
 
 def default_prompts(text: Text) -> tuple[str, ...]:

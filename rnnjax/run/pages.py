@@ -16,6 +16,7 @@ from rnnjax import config, figures
 from rnnjax.experiment import storable
 from rnnjax.figures import Figure
 from rnnjax.looks import Sight
+from rnnjax.looks.base import most_varied
 from rnnjax.recording import Recording
 from rnnjax.report import Report, page
 from rnnjax.run.exploring import exploration, film_of
@@ -128,11 +129,11 @@ def _activations(run: Run) -> Drawn:
     for name in recorded.fields:
         values, symbols = first_example(recorded, name)
         values, symbols = values[: chosen.steps], symbols[: chosen.steps]
-        shown = np.sort(np.argsort(-values.std(axis=0), kind="stable")[: chosen.units])
+        shown = most_varied(values, chosen.units)
         picture = figures.heatmap(
             values[:, shown].T,
             symbols=symbols if any(symbols) and len(symbols) == len(values) else None,
-            numbers=shown.tolist(),
+            numbers=shown,
             label=name,
         )
         caption = f"{name} of the {len(shown)} units (of {values.shape[1]}) that vary most, over one passage."
@@ -147,10 +148,10 @@ def _film(run: Run) -> Drawn:
         return []
     drawn = []
     for name in film.fields:
-        values, symbols = film.select(example=0)[name], list(map(str, film.coords.get("symbol", ())))
+        values, symbols = first_example(film, name)
         if values.ndim != 3 or film.dims(name)[:2] != ("checkpoint", "step"):
             continue
-        shown = np.sort(np.argsort(-values[-1].std(axis=0), kind="stable")[:STRIPS])
+        shown = most_varied(values[-1], STRIPS)
         frames = np.unique(np.linspace(0, len(values) - 1, min(len(values), FRAMES)).astype(int))
         picture = figures.film_strip(
             values[frames][:, :STRIP_STEPS, shown],
@@ -168,7 +169,7 @@ def _film(run: Run) -> Drawn:
 def first_example(recorded: Recording, field: str) -> tuple[np.ndarray, list[str]]:
     """The course of a field over the first example, ``[steps, units]``, and the symbols read meanwhile, if any."""
     first = recorded.select(example=0)
-    return first[field], list(map(str, first.coords.get("symbol", ())))
+    return first[field], list(map(str, first.along(field, "symbol")))
 
 
 def leave_figures(run: Run, pictures: Sequence[tuple[str, Figure]]) -> None:

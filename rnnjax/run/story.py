@@ -21,7 +21,7 @@ from rnnjax.population import Programs, Progress, Rhythm, fit
 from rnnjax.progress import showing
 from rnnjax.recording import Film
 from rnnjax.run.exploring import FILM
-from rnnjax.run.opened import Run
+from rnnjax.run.opened import Run, open_run
 from rnnjax.signals import Interrupted, listening
 from rnnjax.store import RunFolder, digest
 from rnnjax.tasks import Arrays, Task, Text
@@ -80,8 +80,8 @@ def resume(
     task: Task | None = None,
     quiet: bool = True,
 ) -> Run:
-    """Goes on with the run in a folder; see `go_on`."""
-    return go_on(Run(path, task), overrides, quiet=quiet)
+    """Goes on with the run in a folder, or with a member of a sweep; see `go_on`."""
+    return go_on(open_run(path, task), overrides, quiet=quiet)
 
 
 def go_on(run: Run, overrides: Mapping[str, Any] | None = None, *, quiet: bool = True) -> Run:

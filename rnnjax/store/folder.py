@@ -33,6 +33,7 @@ import numpy as np
 from rnnjax.config import InputError, nearest
 
 REQUIRED = ("config.yaml", "environment.json")
+SWEEP_FILE = "sweep.json"  # what a sweep has and a run has not
 
 
 def digest(tree: Any) -> str:
@@ -66,6 +67,11 @@ def atomic_write(path: str | Path, data: bytes) -> None:
 def cache_folder() -> Path:
     """Where what can be made again is kept between commands: compiled programs, and what was measured of them."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnnjax"
+
+
+def is_sweep(path: str | Path) -> bool:
+    """Whether a folder holds a sweep."""
+    return (Path(path) / SWEEP_FILE).is_file()
 
 
 def check_name(root: str | Path, name: str | None) -> None:
@@ -142,6 +148,10 @@ class RunFolder:
             InputError: it is not a run folder; says what is missing and which runs are near.
         """
         path = Path(path)
+        if is_sweep(path):
+            raise InputError(
+                f"'{path}' is a sweep", "where a run is named", f"name a member: {path}:best, or {path}:0 and so on"
+            )
         missing = [each for each in REQUIRED if not (path / each).is_file()]
         if missing:
             runs = [config.parent.name for config in path.parent.glob("*/config.yaml")]
@@ -439,9 +449,17 @@ def _manager(directory: Path, latest: int, best: int) -> Any:
         best_mode="max",
         enable_async_checkpointing=False,  # a failed asynchronous save surfaces at the next one, and is lost
         cleanup_tmp_directories=True,
+        create=False,
+        # Who saves has everything at hand, and waits for no other process.
+        multiprocessing_options=ocp.options.MultiprocessingOptions(
+            primary_host=jax.process_index(),
+            active_processes={jax.process_index()},
+            barrier_sync_key_prefix=f"process-{jax.process_index()}",
+        ),
     )
     # Compressing takes more than twice the time and saves 7 % of random weights. `_read` knows this format.
     handler = ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_zarr3=False, use_compression=False)
+    directory.mkdir(parents=True, exist_ok=True)
     return ocp.CheckpointManager(directory.resolve(), options=options, item_handlers={"state": handler})
 
 

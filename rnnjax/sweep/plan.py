@@ -35,7 +35,7 @@ SMALL_UNITS = 32  # beyond, batched products are slower than one after the other
 PATIENCE = 3.0  # a layout that takes so many times the best one's time is given up after one call
 TIMED_SECONDS = 0.4  # of each call that is timed
 
-TRAINED = frozenset(f"train.{f.name}" for f in dataclasses.fields(TrainConfig) if "float" in str(f.type))
+TRAINED = frozenset(f"train.{f.name}" for f in dataclasses.fields(TrainConfig) if str(f.type).startswith("float"))
 
 
 def is_number(key: str) -> bool:
@@ -98,6 +98,11 @@ class Program:
     evaluation_seconds: float | None = None
     evaluations: int = 0
     compile_seconds: float | None = None
+
+    def here(self) -> Program:
+        """The same on the devices that there are: its members' numbers do not depend on how many."""
+        layout = dataclasses.replace(self.layout, devices=jax.device_count())
+        return dataclasses.replace(self, layout=layout, width=layout.width(self.width))
 
     def seconds(self, members: int, steps: int | None = None) -> float | None:
         """Time that so many members take, without compilation; None if nothing was measured."""

@@ -11,22 +11,25 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from rnnjax import config
 from rnnjax.config import InputError, nearest
 from rnnjax.experiment import CONFIG_FILE, DATA_FILE, Experiment, load, storable
-from rnnjax.population import Programs
+from rnnjax.population import Programs, greatest
 from rnnjax.progress import SweepDisplay
 from rnnjax.signals import Interrupted
-from rnnjax.store import RunFolder, atomic_write
+from rnnjax.store import SWEEP_FILE, RunFolder, atomic_write, is_sweep
 from rnnjax.sweep.adaptive import Adaptive
+from rnnjax.sweep.pages import write_pages
 from rnnjax.sweep.plan import Batch, Group, Plan, Program, batches_of, chosen, groups, plan_programs, programs_of
 from rnnjax.sweep.rungs import rungs, survivors
 from rnnjax.sweep.samplers import draw
@@ -38,7 +41,6 @@ from rnnjax.tasks import Arrays, Task
 from rnnjax.timing import describe_environment
 from rnnjax.train import Member
 
-SWEEP_FILE = "sweep.json"
 STUDY_FILE = "optuna.log"
 WAIT_SECONDS = 2.0  # between looks at what other workers have done
 
@@ -190,11 +192,6 @@ def open_sweep(path: str | Path, task: Task | None = None) -> Sweep:
     return Sweep(path, task)
 
 
-def is_sweep(path: str | Path) -> bool:
-    """Whether a folder holds a sweep."""
-    return (Path(path) / SWEEP_FILE).is_file()
-
-
 class Sweep:
     """A sweep on disk; see `open_sweep`.
 
@@ -342,21 +339,27 @@ class Sweep:
         batch = next((each for each in self.plan.batches if each.index == index), None)
         if batch is None:
             raise InputError(f"there is no batch {index}", f"in '{self.path}'", f"it has {len(self.plan.batches)}")
-        if index in self.done():
+        if any(greatest(index in self.done())):
             return True
         folder = self.batch_folder(index)
         folder.path.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(folder.lock())
-            except InputError:
+            held = False
+            if jax.process_index() == 0:
+                try:
+                    stack.enter_context(folder.lock())
+                except InputError:
+                    held = True
+            held, done = map(bool, greatest(held, index in self.done()))
+            if held:
                 return False
-            if index not in self.done():
+            if not done:
                 program, group, programs = self._program(batch.program)
                 training = Training(self, batch, program, group.built, programs, folder)
                 finished = training.run(display=display, heard=heard)
                 if not finished:
-                    raise Interrupted(heard[0], self.path, f"{training.steps_done:,} steps of batch {index}")
+                    number = heard[0] if heard else signal.SIGTERM  # another process may have heard it
+                    raise Interrupted(number, self.path, f"{training.steps_done:,} steps of batch {index}")
         return True
 
     def batch_folder(self, index: int) -> RunFolder:
@@ -371,7 +374,7 @@ class Sweep:
         """A program and what belongs to it; only the last is kept, for batches come program by program."""
         if index not in self._programs:
             self._programs.clear()
-            program = self.plan.programs[index]
+            program = self.plan.programs[index].here()
             (group,) = groups(self.experiment, [program.choices])
             self._programs[index] = (program, group, programs_of(group.experiment, group.built, program.layout))
         return self._programs[index]
@@ -383,7 +386,9 @@ class Sweep:
         if not self.stages():
             with self._alone():
                 if not self.stages():
-                    self._write(self._generation(0, 0, 0))
+                    first = self._generation(0, 0, 0)
+                    assert first is not None  # there is at least one trial
+                    self._write(first)
 
     def advance(self) -> bool:
         """Makes the next stage once all batches of the last are done; whether there is one.
@@ -408,8 +413,6 @@ class Sweep:
         first_batch = len(plan.batches)
         if self.settings.adaptive:
             self._tell(last)
-            if len(self.choices) >= (self.settings.trials or 0):
-                return None
             return self._generation(len(self.choices), first_batch, len(plan.programs))
         if not self.settings.halving or last.until is None:
             return None
@@ -443,9 +446,12 @@ class Sweep:
             write_part(self.path, batch.index, {name: [row[name] for row in mine] for name in columns})
         return sorted(kept)
 
-    def _generation(self, first: int, first_batch: int, first_program: int) -> Stage:
+    def _generation(self, first: int, first_batch: int, first_program: int) -> Stage | None:
+        """Members that an adaptive search asks for next; None when it has asked for all."""
         with self._search() as search:
             asked = search.pending() or search.ask(self.settings.generation)
+        if not asked:
+            return None
         trials, choices = zip(*asked, strict=True)
         found = groups(self.experiment, choices, first)
         programs = plan_programs(
@@ -464,7 +470,7 @@ class Sweep:
         rows = [table.member(stage.first + place) for place in range(len(stage.trials))]
         with self._search() as search:
             search.tell_all(
-                (trial, row.get(self.metric), row["status"], {"member": row["member"]})
+                (trial, row.get(self.metric), _told(row, self.metric), {"member": row["member"]})
                 for trial, row in zip(stage.trials, rows, strict=True)
             )
 
@@ -507,7 +513,9 @@ class Sweep:
         """Writes the whole table and the summary, once all is done."""
         table = self.table()
         table.write(self.path / "table.parquet")
-        self.folder.write_summary(self.summed_up(table))
+        summary = self.summed_up(table)
+        write_pages(self, table, summary)
+        self.folder.write_summary(summary)
 
     def summed_up(self, table: Table) -> dict[str, Any]:
         """What the sweep came to so far."""
@@ -565,3 +573,8 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+def _told(row: Mapping[str, Any], metric: str) -> str:
+    """How a member fared, as an adaptive search is told."""
+    return "failed" if row.get(metric) is None and row["status"] != "diverged" else row["status"]

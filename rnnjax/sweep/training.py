@@ -12,7 +12,7 @@ import numpy as np
 
 from rnnjax.config import InputError
 from rnnjax.experiment import Built
-from rnnjax.population import Layout, Programs, Progress, Rhythm, fit, gathered
+from rnnjax.population import Layout, Programs, Progress, Rhythm, fit, gathered, greatest
 from rnnjax.progress import SweepDisplay
 from rnnjax.store import RunFolder
 from rnnjax.sweep.plan import Batch, Program
@@ -27,6 +27,8 @@ LINES = 50  # of the log of each member, at most, beside those of validations
 SAVE_SECONDS = 30.0  # between checkpoints: what a kill may cost
 SMALL = ("meter", "status", "step", "best", "best_step", "waited")
 """What of a member is looked at at every line."""
+UNTOLD = ("member", "step", "seconds", "objective", "gradient_norm", "answers")
+"""What is in curves, and not in the table."""
 
 
 class Training:
@@ -47,7 +49,7 @@ class Training:
         self.sweep, self.batch, self.program = sweep, batch, program
         self.task, self.programs, self.folder = built.task, programs, folder
         self.members = np.asarray(batch.members)
-        self._width = min(program.width, program.layout.width(len(self.members)))
+        self._width = program.width
         self._lines: list[dict[str, np.ndarray]] = []
         self._before, self._began, self._saved = 0.0, time.monotonic(), time.monotonic()
 
@@ -62,7 +64,7 @@ class Training:
 
     def run(self, *, display: SweepDisplay | None = None, heard: Sequence[int] = ()) -> bool:
         """Trains to the end and writes the batch's rows; whether it came to the end, which a signal prevents."""
-        self._display, self._heard = display, heard
+        self._display, self._heard, self._stopped = display, heard, False
         self._full = self._beginning()
         while len(places := self._due()):
             try:
@@ -71,7 +73,7 @@ class Training:
                 if "RESOURCE_EXHAUSTED" not in str(error) or self._width <= self.program.layout.devices:
                     raise
                 self._narrower()
-            if heard:
+            if self._stopped:
                 self._save()
                 return False
         self._save()
@@ -148,7 +150,8 @@ class Training:
     def _advance(self, places: np.ndarray) -> None:
         """Trains the members at these places until something is to be done with them."""
         layout = self.program.layout
-        width = narrowed(layout, self._width, len(places))
+        fresh = not self.batch.start and len(places) == len(self.members)  # all batches of a program are as wide
+        width = self._width if fresh else narrowed(layout, self._width, len(places))
         spread = np.resize(places, width)  # what fills the population up repeats its members
         start, until = int(self._full.step[places[0]]), self.batch.until
         if every := self.sweep.settings.exploit_every:
@@ -163,14 +166,15 @@ class Training:
             self._tell(seen, places)
             going = self._going(seen)
             last = step == until
-            fewer = narrowed(layout, self._width, int(going.sum())) < width
-            if last or fewer or self._heard or time.monotonic() - self._saved > SAVE_SECONDS or not going.any():
+            self._stopped, due = map(bool, greatest(bool(self._heard), time.monotonic() - self._saved > SAVE_SECONDS))
+            fewer = not going.all() and narrowed(layout, self._width, int(going.sum())) < width
+            if last or fewer or self._stopped or due or not going.any():
                 self._merge(population, places, seen, going)
                 if last and every and step < self.batch.until:
                     self._exploit(places, step)
-                if time.monotonic() - self._saved > SAVE_SECONDS or self._heard:
+                if due and not self._stopped:  # where it is stopped, `run` saves
                     self._save()
-                if last or fewer or self._heard or not going.any():
+                if last or fewer or self._stopped or not going.any():
                     return
 
     def _going(self, seen: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -216,7 +220,10 @@ class Training:
 
     def _line(self, progress: Progress, seen: Mapping[str, Any], members: np.ndarray) -> None:
         """Notes what is known of every member that is still training."""
-        columns = {**means(self.task, seen["meter"])}
+        meter = seen["meter"]
+        steps = np.maximum(1, meter.steps)
+        sums = {"objective": meter.objective / steps, "gradient_norm": meter.gradient_norm / steps}
+        columns = {**means(self.task, meter), **sums, "answers": meter.answers}
         if progress.validation is not None:
             held_out = _first(gathered(progress.validation), len(members))
             columns |= {f"validation_{name}": values for name, values in means(self.task, held_out).items()}
@@ -247,15 +254,19 @@ class Training:
     # -- what is written
 
     def _save(self) -> None:
-        """A checkpoint of the whole batch, and its curves."""
+        """A checkpoint of the whole batch, and its curves: from process 0, where there are several."""
+        self._saved = time.monotonic()
+        if jax.process_index():
+            return
         if self._lines:
             write_curves(self.sweep.path, self.batch.index, _joined(self._lines))
         self.folder.write_summary({"seconds": self._seconds, "members": self.members})
         number = max(self.folder.checkpoints(), default=0) + 1
         self.folder.save(number, self._full, metric=None, latest=1, best=0)
-        self._saved = time.monotonic()
 
     def _write_rows(self) -> None:
+        if jax.process_index():
+            return
         full, choices = self._full, [self.sweep.choices[member] for member in self.batch.members]
         keys = list(dict.fromkeys(key for of_member in self.sweep.choices for key in of_member))
         metrics = list(dict.fromkeys(name for lines in self._lines for name in lines))
@@ -266,7 +277,7 @@ class Training:
             "status": [self._status(int(code)) for code in full.status],
             "steps": full.step,
             "seconds": np.full(len(self.members), self._seconds / len(self.members)),
-            **{name: self._last(name) for name in metrics if name not in ("member", "step", "seconds")},
+            **{name: self._last(name) for name in metrics if name not in UNTOLD},
         }
         if self.sweep.settings.exploit_every:
             rows |= {f"final_{key}": full.hyper[key.removeprefix("train.")] for key in self._exploited}
