@@ -28,7 +28,7 @@ demo: $(READY)  ## train a character LSTM on Shakespeare; ends with a sample and
 	$(BIN)/rnnjax run shakespeare/demo --root runs
 
 test: $(READY)  ## run the fast tests
-	$(BIN)/python -m pytest -q -m "not slow and not gpu" -n 2 --dist worksteal
+	$(BIN)/python -m pytest -q --quick -m "not slow and not gpu" -n 2 --dist worksteal
 
 test-all: $(PEERS)  ## run every test, the slow ones too, and those that compare with PyTorch and Keras
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal

@@ -20,6 +20,7 @@ from rnnjax.benchmarks import (
     sweep_page,
     sweeps,
 )
+from rnnjax.sweep.launch.workers import use_cores
 from rnnjax.timing import describe_environment
 
 QUESTIONS = {
@@ -50,6 +51,8 @@ def main() -> None:
     unknown = [name for name in known.questions if name not in QUESTIONS]
     if unknown:
         parser.error(f"unknown question '{unknown[0]}': choose from {', '.join(QUESTIONS)}")
+    if "sweeps" in known.questions:
+        use_cores()  # a population has all of them; before JAX computes anything
     environment = describe_environment()
     for name in known.questions or QUESTIONS:
         own = {"torch_python": known.torch_python} if name == "sweeps" else {}

@@ -25,6 +25,7 @@ from rnnjax.run.comparing import compared
 from rnnjax.run.sweeping import go_on
 from rnnjax.sweep import plan as planning
 from rnnjax.sweep import story, training
+from rnnjax.sweep.pages import write_pages
 from rnnjax.sweep.plan import Plan, batches_of, groups, is_number, plan_programs
 from rnnjax.sweep.rungs import exploit, rungs, survivors
 from rnnjax.sweep.settings import SweepConfig
@@ -68,8 +69,9 @@ def with_layout(monkeypatch, layout: Layout) -> None:
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):
-    """Members one after the other, unless a test wants them otherwise."""
+    """Members one after the other, and no page, unless a test wants it otherwise."""
     with_layout(monkeypatch, Layout(1))
+    monkeypatch.setattr(story, "write_pages", lambda *arguments: None)
 
 
 # What shares a program
@@ -102,33 +104,31 @@ def test_which_keys_share_a_program(key, shares):
 
 def test_a_program_for_each_shape(text):
     axes = [
-        "model.units=2,3,4",
+        "model.units=2,3",
         "model.cell=elman,gru",
         "train.learning_rate=0.001..0.1:log:3",
         "train.clip_norm=none,1",
     ]
     choices = Space.parse(axes).check(experiment(text)).crossings()
     found = groups(experiment(text), choices)
-    assert len(choices) == 36 and len(found) == 3 * 2 * 2  # a clip is there or not, which is structure
-    assert sorted(member for group in found for member in group.members) == list(range(36))
-    programs = plan_programs(found, measuring=False)
-    members = {program.index: group.members for program, group in zip(programs, found, strict=True)}
-    batches = batches_of(programs, members, first=0, start=0, until=None)
-    assert len({batch.program for batch in batches}) == 12
+    assert len(choices) == 24 and len(found) == 2 * 2 * 2  # a clip is there or not, which is structure
+    assert sorted(member for group in found for member in group.members) == list(range(24))
+    planned = plan_programs(found, measuring=False)
+    programs = tuple(program for program, _ in planned)
+    batches = batches_of(planned, first=0, start=0, until=None)
+    assert len({batch.program for batch in batches}) == 8
     assert {batch.until for batch in batches} == {24}
     plan = Plan(programs, batches)
     assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
-    assert plan.member_steps == 36 * 24
+    assert plan.member_steps == 24 * 24
 
 
 def test_batches_are_as_equal_as_can_be(text):
     found = groups(experiment(text), [{"seed": seed} for seed in range(10)])
-    (program,) = plan_programs(found, width=4, measuring=False)
-    batches = batches_of([program], {0: range(10)}, first=5, start=0, until=None)
+    batches = batches_of(plan_programs(found, width=4, measuring=False), first=5, start=0, until=None)
     assert [len(batch.members) for batch in batches] == [4, 3, 3]
     assert [batch.index for batch in batches] == [5, 6, 7]
-    (program,) = plan_programs(found, parts=5, measuring=False)
-    assert len(batches_of([program], {0: range(10)}, first=0, start=0, until=None)) == 5
+    assert len(batches_of(plan_programs(found, parts=5, measuring=False), first=0, start=0, until=None)) == 5
 
 
 def test_programs_compiled_are_those_planned(text, monkeypatch):
@@ -149,12 +149,37 @@ def test_what_is_measured_is_remembered(text, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     found = groups(experiment(text), [{"train.learning_rate": rate} for rate in RATES])
     told: list[str] = []
-    (program,) = plan_programs(found, tell=told.append)
+    ((program, _),) = plan_programs(found, tell=told.append)
     assert told and program.step_seconds and program.compile_seconds and program.evaluation_seconds
     assert len(program.why) == 2 and program.layout in (Layout(1), Layout(3))
     other = groups(experiment(text), [{"train.learning_rate": rate / 2} for rate in RATES])
-    (again,) = plan_programs(other, tell=lambda line: pytest.fail("measured again"))
+    ((again, _),) = plan_programs(other, tell=lambda line: pytest.fail("measured again"))
     assert again.layout == program.layout and again.why[-1] == "remembered"
+
+
+def test_widths_share_a_program_where_that_takes_less_time(text, monkeypatch):
+    def timed(group: Any, layouts: Any) -> dict[str, Any]:
+        pace = slowness * group.experiment.model.units**2
+        known = {"layout": Layout(1), "why": [], "evaluation_seconds": 0.0, "compile_seconds": 5.0}
+        return {**known, "step_seconds": pace}
+
+    slowness = 1e-6
+    monkeypatch.setattr(planning, "_measured", timed)
+    axes = {"model.units": [2, 5], "model.cell": ["elman", "gru"], "seed": [0, 1]}
+    found = rx.sweep(experiment(text), axes, text.parent)
+    assert [program.padded for program in found.plan.programs] == [True, True]
+    assert [program.members for program in found.plan.programs] == [4, 4]
+    apart = sweep(text, axes)
+    assert len(apart.plan.programs) == 4
+    for member in range(8):
+        assert found.choices[member] == apart.choices[member]
+        mine, other = found.own_state(member), apart.own_state(member)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5), mine.params, other.params)
+    assert rx.open(f"{found.path}:0").summary()["parameters"] == rx.open(f"{apart.path}:0").summary()["parameters"]
+    slowness = 1.0
+    monkeypatch.setenv("XDG_CACHE_HOME", str(text.parent / "other"))
+    found = groups(experiment(text), [{"model.units": units} for units in (2, 5)])
+    assert [program.padded for program, _ in plan_programs(found)] == [False, False]
 
 
 # Members
@@ -196,6 +221,7 @@ def test_across_blocks_in_float64(text, monkeypatch, x64):
 
 def test_a_member_that_diverges_leaves_the_others_alone(text, monkeypatch):
     with_layout(monkeypatch, Layout(6))
+    monkeypatch.setattr(story, "write_pages", write_pages)
     healthy = sweep(text)
     hurt = {1, 4}
     begin = training.Training._beginning

@@ -8,7 +8,7 @@ from typing import Any
 
 from rnnjax.cli.describing import add_experiment, show
 from rnnjax.cli.options import add_code, import_code
-from rnnjax.cli.sweeping import print_sweep, use_cores
+from rnnjax.cli.sweeping import print_sweep
 from rnnjax.cli.terminal import print_json
 from rnnjax.config import InputError
 
@@ -63,13 +63,13 @@ def resume_run(known: argparse.Namespace) -> None:
     """Goes on where the run or the sweep stopped."""
     from rnnjax.store import is_sweep
 
+    if is_sweep(known.run):
+        _resume_sweep(known)
+        return
     compilation_cache()
     from rnnjax.run import resume
 
     import_code(known)
-    if is_sweep(known.run):
-        _resume_sweep(known)
-        return
     _print_run(resume(known.run, known.overrides, quiet=known.quiet or known.json), known.json)
 
 
@@ -78,10 +78,11 @@ def _resume_sweep(known: argparse.Namespace) -> None:
         raise InputError(
             "a sweep goes on as it was planned", "in 'rnnjax resume'", "start another sweep, or resume a member"
         )
-    use_cores()
     from rnnjax.run.sweeping import go_on
+    from rnnjax.sweep.launch.workers import get_ready
     from rnnjax.sweep.story import open_sweep
 
+    get_ready(known.code)
     go_on(open_sweep(known.run), quiet=known.quiet or known.json)
     print_sweep(Path(known.run), known.json)
 

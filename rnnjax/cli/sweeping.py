@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from rnnjax.cli.describing import add_experiment
-from rnnjax.cli.options import import_code
 from rnnjax.cli.terminal import print_json, print_table
 from rnnjax.config import InputError, nearest
 
-LAUNCHERS = ("slurm", "ray", "hosts")
+ENGINES = "slurm, ray or hosts"
 
 
 def add_sweep(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +28,7 @@ def add_sweep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="of the sweep's folder (default: numbered after the experiment)")
     parser.add_argument("--dry-run", action="store_true", help="plan it and show the plan; train nothing")
     parser.add_argument("--shard", metavar="I/N", help="train this share of the batches, as 0/4; all name one folder")
-    parser.add_argument("--launch", metavar="ENGINE", help=f"have others train it: {', '.join(LAUNCHERS)}")
+    parser.add_argument("--launch", metavar="ENGINE", help=f"have others train it: {ENGINES}")
     parser.add_argument("--workers", type=int, metavar="N", help="jobs, actors or hosts, with --launch")
     parser.add_argument("--address", help="of the Ray cluster, or of host 0 as HOST:PORT, with --launch")
     parser.add_argument("--host", type=int, metavar="K", help="which of the hosts this is, with --launch hosts")
@@ -46,28 +45,23 @@ def add_sweep(parser: argparse.ArgumentParser) -> None:
 def run_sweep(known: argparse.Namespace) -> None:
     """Plans and trains a sweep, or shows the plan."""
     axes, settings, overrides = _sorted_out(known)
-    use_cores()
-    import_code(known)
     from rnnjax.experiment import load
     from rnnjax.run.members import located
+    from rnnjax.sweep.launch.workers import get_ready
     from rnnjax.sweep.spaces import Space
 
+    get_ready(known.code)
     experiment = load(located(known.experiment), overrides)
     space = Space.parse(axes)
     if known.dry_run:
         _dry_run(known, experiment, space, settings)
         return
-    from rnnjax.cli.running import compilation_cache
     from rnnjax.run.sweeping import go_on
     from rnnjax.sweep.launch.shards import parse_shard
     from rnnjax.sweep.story import open_sweep, prepare
 
-    compilation_cache()
     quiet = known.quiet or known.json
     shard = None if known.shard is None else parse_shard(known.shard)
-    if known.launch is not None and known.launch not in LAUNCHERS:
-        near = nearest(known.launch, LAUNCHERS) or LAUNCHERS
-        raise InputError(f"no engine '{known.launch}'", "in --launch", f"choose {' or '.join(near)}")
     if shard is not None and (known.launch or not known.name):
         raise InputError(
             "a share of a sweep that others cannot find", "in --shard", "give the --name that all shares have in common"
@@ -120,17 +114,6 @@ def _pairs(texts: Sequence[str]) -> dict[str, str]:
     if wrong is not None:
         raise InputError(f"'{wrong}' has no value", "in --slurm", "write it as partition=gpu")
     return dict(text.split("=", 1) for text in texts)
-
-
-def use_cores() -> None:
-    """Makes a device of every core, where there is nothing but a CPU; must come before JAX computes anything."""
-    import os
-
-    import jax
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", cores)
 
 
 def _sorted_out(known: argparse.Namespace) -> tuple[list[str], Any, dict[str, Any]]:

@@ -46,7 +46,7 @@ def as_run(sweep: Sweep, member: int) -> RunFolder:
     Raises:
       InputError: the member has not been saved so far.
     """
-    state = jax.tree.map(lambda values: values[0], sweep.state_of([member]))
+    state = sweep.own_state(member)
     path = sweep.path / "members" / str(member)
     step = int(state.step)
     if path.is_dir():

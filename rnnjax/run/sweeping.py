@@ -8,12 +8,10 @@ from typing import Any
 
 from rnnjax import config
 from rnnjax.experiment import Experiment
-from rnnjax.progress import showing_sweep
 from rnnjax.signals import listening
 from rnnjax.sweep.settings import SweepConfig
 from rnnjax.sweep.spaces import Space
 from rnnjax.sweep.story import Sweep, open_sweep, prepare
-from rnnjax.sweep.table import direction_of
 from rnnjax.tasks import Task
 
 
@@ -68,14 +66,6 @@ def go_on(found: Sweep, *, shard: tuple[int, int] | None = None, quiet: bool = T
     """
     index, count = shard or (0, 1)
     found.begin()
-    plan, done = found.plan, found.done()
-    finished = sum(len(batch.members) * (batch.until - batch.start) for batch in plan.batches if batch.index in done)
-    rising = direction_of(found.metric) == "max"
-    with (
-        listening() as heard,
-        showing_sweep(
-            plan.member_steps, len(found.choices), finished, metric=found.metric, rising=rising, quiet=quiet
-        ) as display,
-    ):
+    with listening() as heard, found.showing(quiet) as display:
         found.work(mine=lambda batch: batch.index % count == index, display=display, heard=heard)
     return found

@@ -22,6 +22,7 @@ from rnnjax import config
 from rnnjax.config import InputError
 from rnnjax.experiment import Built, Experiment, changed, storable
 from rnnjax.layers import FIXED_OPTIONS, RATES
+from rnnjax.padding import refuse
 from rnnjax.population import Layout, Programs, Rhythm, free_bytes
 from rnnjax.store import atomic_write, cache_folder
 from rnnjax.timing import describe_environment
@@ -33,6 +34,7 @@ SIDE_BY_SIDE = 64  # members of a block on CPU: more of them do not fit its cach
 UNROLLED = 32  # steps of a loop that are laid out side by side for small networks on CPU
 SMALL_UNITS = 32  # beyond, batched products are slower than one after the other on CPU
 PATIENCE = 3.0  # a layout that takes so many times the best one's time is given up after one call
+PADDED = "model.units"  # in which members may differ and share a program, where padding is inert
 TIMED_SECONDS = 0.4  # of each call that is timed
 
 TRAINED = frozenset(f"train.{f.name}" for f in dataclasses.fields(TrainConfig) if str(f.type).startswith("float"))
@@ -81,6 +83,7 @@ class Program:
       evaluation_seconds: of one validation of one member; None: not measured, or there is none.
       evaluations: validations of each member.
       compile_seconds: of the program; None: not measured.
+      padded: whether members of fewer units are padded to those of its first member; see `rnnjax.padding`.
     """
 
     index: int
@@ -98,6 +101,7 @@ class Program:
     evaluation_seconds: float | None = None
     evaluations: int = 0
     compile_seconds: float | None = None
+    padded: bool = False
 
     def here(self) -> Program:
         """The same on the devices that there are: its members' numbers do not depend on how many."""
@@ -331,8 +335,10 @@ def plan_programs(
     measuring: bool = True,
     first: int = 0,
     tell: Callable[[str], None] = lambda line: None,
-) -> tuple[Program, ...]:
+) -> list[tuple[Program, list[int]]]:
     """Finds out how the members of each group share the hardware, and what that takes.
+
+    Groups that differ in units alone share a program, padded, where that was measured to take less time.
 
     Args:
       found: the groups.
@@ -342,17 +348,56 @@ def plan_programs(
       first: number of the first program.
       tell: told what is being measured.
 
+    Returns:
+      Programs, each with the numbers of its members.
+
     Raises:
       InputError: a member that does not fit in memory.
     """
-    programs = []
-    members = sum(len(group.members) for group in found)
-    for index, group in enumerate(found, first):
-        share = max(1, round(parts * len(group.members) / members))
-        widest = width or WIDEST
-        wanted = min(widest, -(-len(group.members) // share))
-        programs.append(_planned(group, index, wanted, measuring, tell))
-    return tuple(programs)
+    everyone = sum(len(group.members) for group in found)
+
+    def planned(group: Group) -> Program:
+        share = max(1, round(parts * len(group.members) / everyone))
+        wanted = min(width or WIDEST, -(-len(group.members) // share))
+        return _planned(group, first, wanted, measuring, tell)
+
+    pairs = [(group, planned(group)) for group in found]
+    if measuring:
+        pairs = [pair for alike in _alike(pairs) for pair in _together(alike, planned)]
+    return [
+        (dataclasses.replace(program, index=index), group.members)
+        for index, (group, program) in enumerate(pairs, first)
+    ]
+
+
+def _alike(pairs: Sequence[tuple[Group, Program]]) -> list[list[tuple[Group, Program]]]:
+    """Groups that differ in units alone, the widest first."""
+    found: dict[Any, list[tuple[Group, Program]]] = {}
+    for group, program in pairs:
+        rest = {key: value for key, value in group.choices.items() if key != PADDED}
+        found.setdefault(_structure(rest), []).append((group, program))
+    return [sorted(alike, key=lambda pair: -pair[1].parameters) for alike in found.values()]
+
+
+def _together(alike: list[tuple[Group, Program]], planned: Callable[[Group], Program]) -> list[tuple[Group, Program]]:
+    """One program for all of these, if padding is inert and takes less time than a program for each."""
+    (largest, widest), *others = alike
+    apart = [_whole_time(program, program.members) for _, program in alike]
+    members = sorted(member for group, _ in alike for member in group.members)
+    padded = _whole_time(widest, len(members))
+    if not others or padded is None or None in apart or padded >= sum(filter(None, apart)):
+        return alike
+    if any(refuse(group.built.trainer, largest.built.trainer) for group, _ in others):
+        return alike
+    together = dataclasses.replace(largest, members=members)
+    saved = sum(filter(None, apart)) - padded
+    why = (*widest.why, f"{len(alike)} widths padded to the widest: {saved:,.1f} s less than a program for each")
+    return [(together, dataclasses.replace(planned(together), padded=True, why=why))]
+
+
+def _whole_time(program: Program, members: int) -> float | None:
+    taken = program.seconds(members)
+    return None if taken is None else taken + (program.compile_seconds or 0.0)
 
 
 def _planned(group: Group, index: int, wanted: int, measuring: bool, tell: Callable[[str], None]) -> Program:
@@ -365,7 +410,7 @@ def _planned(group: Group, index: int, wanted: int, measuring: bool, tell: Calla
         memory.write(known)
     best = known["layout"] if known else layouts[0]
     programs = programs_of(group.experiment, built, best)
-    each, shared = _bytes(programs, best.width(min(best.quantum, wanted)))
+    each, shared = _bytes(programs, best.width(min(best.quantum, wanted)), exact=measuring)
     room = MEMORY * free_bytes() - shared
     fits = int(room // max(1, each)) * best.devices
     if fits < 1:
@@ -430,10 +475,16 @@ def described(layout: Layout) -> str:
     return ", ".join(parts)
 
 
-def _bytes(programs: Programs, width: int) -> tuple[int, int]:
-    """Bytes of a member in training, and of what members share, on a device."""
+def _bytes(programs: Programs, width: int, *, exact: bool) -> tuple[int, int]:
+    """Bytes of a member in training, and of what members share, on a device.
+
+    Where they are not to be `exact`, for which the program is compiled, a member is taken to need thrice its arrays.
+    """
     devices = programs.layout.devices if programs.layout else 1
     shared = sum(leaf.nbytes for leaf in jax.tree.leaves(programs.data))
+    if not exact:
+        member = jax.eval_shape(programs.trainer.member, 0)
+        return 3 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(member)), int(shared)
     of_training = sum(leaf.nbytes for leaf in jax.tree.leaves(programs.data["train"]))
     here = max(1, width // devices)
     return max(1, (programs.bytes(width) - of_training) // here), int(shared)
@@ -482,24 +533,21 @@ def _forget(tree: dict[str, Any], key: str) -> None:
 
 
 def batches_of(
-    programs: Sequence[Program], members: Mapping[int, Sequence[int]], *, first: int, start: int, until: int | None
+    planned: Sequence[tuple[Program, Sequence[int]]], *, first: int, start: int, until: int | None
 ) -> tuple[Batch, ...]:
     """Cuts the members of each program into batches of its width, as equal as can be.
 
     Args:
-      programs: the programs.
-      members: of each program, by its number.
+      planned: programs, each with the numbers of its members.
       first: number of the first batch.
       start: step the members have been trained to.
       until: step they are trained to; None: the end of their training.
     """
     found: list[Batch] = []
-    for program in programs:
-        mine = list(members.get(program.index, ()))
-        if not mine:
+    for program, members in planned:
+        if not members:
             continue
-        count = -(-len(mine) // program.width)
-        for part in np.array_split(np.asarray(mine), count):
-            end = min(until or program.steps, program.steps)
+        end = min(until or program.steps, program.steps)
+        for part in np.array_split(np.asarray(members), -(-len(members) // program.width)):
             found.append(Batch(first + len(found), program.index, tuple(part.tolist()), start, end))
     return tuple(found)

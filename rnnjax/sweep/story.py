@@ -14,6 +14,7 @@ import json
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,10 @@ import numpy as np
 
 from rnnjax import config
 from rnnjax.config import InputError, nearest
-from rnnjax.experiment import CONFIG_FILE, DATA_FILE, Experiment, load, storable
+from rnnjax.experiment import CONFIG_FILE, DATA_FILE, Built, Experiment, load, storable
+from rnnjax.padding import unpad
 from rnnjax.population import Programs, greatest
-from rnnjax.progress import SweepDisplay
+from rnnjax.progress import SweepDisplay, showing_sweep
 from rnnjax.signals import Interrupted
 from rnnjax.store import SWEEP_FILE, RunFolder, atomic_write, is_sweep
 from rnnjax.sweep.adaptive import Adaptive
@@ -113,10 +115,9 @@ def first_stage(
                 "give all members the same train.steps",
             )
         until = rungs(totals.pop(), len(choices), settings.halving, settings.first_rung)[0]
-    programs = plan_programs(found, width=settings.width, parts=settings.batches, measuring=settings.measure, tell=tell)
-    members = {program.index: group.members for program, group in zip(programs, found, strict=True)}
-    batches = batches_of(programs, members, first=0, start=0, until=until)
-    return Stage("start", 0, tuple(choices), (), Plan(programs, batches), until)
+    planned = plan_programs(found, width=settings.width, parts=settings.batches, measuring=settings.measure, tell=tell)
+    batches = batches_of(planned, first=0, start=0, until=until)
+    return Stage("start", 0, tuple(choices), (), Plan(tuple(program for program, _ in planned), batches), until)
 
 
 def prepare(
@@ -379,6 +380,14 @@ class Sweep:
             self._programs[index] = (program, group, programs_of(group.experiment, group.built, program.layout))
         return self._programs[index]
 
+    def showing(self, quiet: bool = False) -> AbstractContextManager[SweepDisplay | None]:
+        """A display of how far it is; None if it is to be quiet."""
+        plan, done = self.plan, self.done()
+        steps = [len(batch.members) * (batch.until - batch.start) for batch in plan.batches if batch.index in done]
+        rising = direction_of(self.metric) == "max"
+        members = len(self.choices)
+        return showing_sweep(plan.member_steps, members, sum(steps), metric=self.metric, rising=rising, quiet=quiet)
+
     # -- from stage to stage
 
     def begin(self) -> None:
@@ -426,7 +435,8 @@ class Sweep:
         of_program: dict[int, list[int]] = {}
         for member in kept:
             of_program.setdefault(home[member], []).append(member)
-        batches = batches_of(plan.programs, of_program, first=first_batch, start=last.until, until=until)
+        planned = [(program, of_program.get(program.index, [])) for program in plan.programs]
+        batches = batches_of(planned, first=first_batch, start=last.until, until=until)
         return Stage("rung", len(self.choices), (), (), Plan((), batches), until)
 
     def _survivors(self, last: Stage, factor: int) -> list[int]:
@@ -454,15 +464,15 @@ class Sweep:
             return None
         trials, choices = zip(*asked, strict=True)
         found = groups(self.experiment, choices, first)
-        programs = plan_programs(
+        planned = plan_programs(
             found,
             width=self.settings.width,
             parts=self.settings.batches,
             measuring=self.settings.measure,
             first=first_program,
         )
-        members = {program.index: group.members for program, group in zip(programs, found, strict=True)}
-        batches = batches_of(programs, members, first=first_batch, start=0, until=None)
+        batches = batches_of(planned, first=first_batch, start=0, until=None)
+        programs = tuple(program for program, _ in planned)
         return Stage("generation", first, choices, trials, Plan(programs, batches))
 
     def _tell(self, stage: Stage) -> None:
@@ -560,8 +570,26 @@ class Sweep:
         """A member's own experiment: the base with its choices."""
         return chosen(self.experiment, self.choices[member])
 
+    def built_of(self, member: int) -> Built:
+        """A member's own task and trainer."""
+        (group,) = groups(self.experiment, [self.choices[member]])
+        return group.built
+
+    def own_state(self, member: int) -> Member:
+        """The newest state of one member as it was saved, in the arrays of its own model.
+
+        Raises:
+          InputError: it has not been saved.
+        """
+        state = jax.tree.map(lambda values: values[0], self.state_of([member]))
+        program = next(self.plan.programs[batch.program] for batch in self.plan.batches if member in batch.members)
+        if not program.padded:
+            return state
+        wide = self.programs_of(program.index).trainer
+        return jax.tree.map(np.asarray, unpad(state, self.built_of(member).trainer, wide))
+
     def state_of(self, members: Sequence[int]) -> Member:
-        """The newest states of members as they were saved, NumPy arrays with a leading axis.
+        """The newest states of members of one program as they were saved, NumPy arrays with a leading axis.
 
         Raises:
           InputError: one has not been saved.

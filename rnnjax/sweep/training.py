@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -12,10 +13,11 @@ import numpy as np
 
 from rnnjax.config import InputError
 from rnnjax.experiment import Built
+from rnnjax.padding import pad
 from rnnjax.population import Layout, Programs, Progress, Rhythm, fit, gathered, greatest
 from rnnjax.progress import SweepDisplay
 from rnnjax.store import RunFolder
-from rnnjax.sweep.plan import Batch, Program
+from rnnjax.sweep.plan import PADDED, Batch, Program
 from rnnjax.sweep.rungs import exploit
 from rnnjax.sweep.table import Curves, direction_of, write_curves, write_part
 from rnnjax.train import NON_FINITE, RUNNING, STOPPED, Member, means
@@ -94,21 +96,36 @@ class Training:
             return self._full
         if self.batch.start:
             return _writable(self.states(self.sweep, self.batch.members))
-        choices = [self.sweep.choices[member] for member in self.batch.members]
-        base = self.sweep.experiment_of(self.batch.members[0])
+        if not self.program.padded:
+            return _writable(self._drawn(self.batch.members, self.programs))
+        by_units: dict[Any, list[int]] = {}
+        for member in self.batch.members:
+            by_units.setdefault(self.sweep.choices[member][PADDED], []).append(member)
+        order, parts = [], []
+        for members in by_units.values():
+            small = Programs(self.sweep.built_of(members[0]).trainer, self.program.layout)
+            widened = jax.vmap(partial(pad, small=small.trainer, large=self.programs.trainer))
+            parts.append(jax.device_get(widened(self._drawn(members, small))))
+            order += members
+        back = np.argsort(order)
+        return jax.tree.map(lambda *values: np.concatenate(values)[back], *parts)
+
+    def _drawn(self, members: Sequence[int], programs: Programs) -> Member:
+        """Members before their first step."""
+        choices, count = [self.sweep.choices[member] for member in members], len(members)
+        base = self.sweep.experiment_of(members[0])
         seeds = [of_member.get("seed", base.seed) for of_member in choices]
         numbers = {
             key: [of_member[key] for of_member in choices]
             for key in self.program.numbers
             if key != "seed" and choices[0][key] is not None
         }
-        padded = self.program.layout.width(count)
-        spread = np.resize(np.arange(count), padded)
-        everyone = self.programs.member(
+        spread = np.resize(np.arange(count), self.program.layout.width(count))  # few widths, so that few are compiled
+        everyone = programs.member(
             jnp.asarray(np.asarray(seeds)[spread], jnp.int32),
             {key: jnp.asarray(np.asarray(values)[spread], jnp.float32) for key, values in numbers.items()},
         )
-        return _writable(jax.tree.map(lambda v: v[:count], jax.device_get(everyone)))
+        return jax.tree.map(lambda v: v[:count], jax.device_get(everyone))
 
     @staticmethod
     def states(sweep: Sweep, members: Sequence[int]) -> Member:
@@ -194,7 +211,8 @@ class Training:
         """The worst take over the best, with numbers perturbed."""
         settings, metric = self.sweep.settings, self.sweep.metric
         values = self._last(metric)[places] * (-1.0 if direction_of(metric) == "max" else 1.0)
-        numbers = {key: self._full.hyper[key.removeprefix("train.")][places] for key in self._exploited}
+        hyper = self._full.hyper
+        numbers = {key: np.asarray(hyper[key.removeprefix("train.")])[places] for key in self._exploited}
         generator = np.random.default_rng([settings.sampler_seed, self.batch.index, step])
         for taken in exploit(values, settings.exploit_share, numbers, settings.perturb, generator):
             to, source = places[taken.place], places[taken.source]

@@ -129,7 +129,7 @@ class Arrays(Task):
     def order(self, key: jax.Array, split: str, size: int) -> Any:
         """The examples in the order of an epoch, ``[examples]``; validation keeps the order they came in."""
         count = self._examples(split)
-        return shuffle(key, count) if split == "train" else jnp.arange(count)
+        return shuffle(key, count, size, flat=True) if split == "train" else jnp.arange(count)
 
     def take(self, data: Any, order: Any, index: Any, split: str, size: int) -> Batch:
         """The examples of one batch."""

@@ -151,7 +151,7 @@ class Images(Task):
     def order(self, key: jax.Array, split: str, size: int) -> Any:
         """The images in the order of an epoch, ``[examples]``; validation keeps the order they came in."""
         count = len(self._classes[split])
-        return shuffle(key, count) if split == "train" else jnp.arange(count)
+        return shuffle(key, count, size, flat=True) if split == "train" else jnp.arange(count)
 
     def take(self, data: Any, order: Any, index: Any, split: str, size: int) -> Batch:
         """The images of one batch; rows beyond the last held-out image repeat it, and do not count."""

@@ -219,7 +219,7 @@ class LetterWords(Task):
             length = (len(self._splits[split]) - 1) // size
             return jnp.arange(steps)[:, None] * self.length + jnp.arange(size)[None] * length
         if split == "train":
-            return shuffle(key, self.patterns(split), row=size, stride=self.stride)
+            return shuffle(key, self.patterns(split), size, stride=self.stride)
         return jnp.arange(steps * size).reshape(steps, size) * self.stride
 
     def take(self, data: Any, order: Any, index: Any, split: str, size: int) -> Batch:

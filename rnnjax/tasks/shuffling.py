@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -11,82 +11,93 @@ import jax.numpy as jnp
 import numpy as np
 
 SORTED = 4096  # places up to which an order is drawn as a whole, which sorts them
-ROUNDS = 32
 
 
-def shuffle(key: jax.Array, count: int, *, row: int | None = None, stride: int = 1) -> Any:
-    """The numbers from 0 to `count`, without the last, in random order, each times `stride`.
+def shuffle(key: jax.Array, count: int, size: int, *, stride: int = 1, flat: bool = False) -> Any:
+    """The numbers from 0 to `count`, without the last, in random order, in rows of a batch, each times `stride`.
 
     Args:
       key: randomness.
       count: how many.
-      row: numbers of a row, where they are wanted as rows; a last one that is not full is left out.
+      size: numbers of a batch; what fills no batch is left out.
       stride: what they are multiplied by.
+      flat: whether batches follow one another in one axis.
 
     Returns:
-      An array ``[count]`` or ``[rows, row]``; beyond `SORTED` a `Shuffled`, which is indexed in the same way. A sort in
-      every program that needs an order would cost each member of a population more than its training.
+      An array ``[batches, size]``, or ``[batches * size]``; beyond `SORTED` numbers a `Shuffled`, which is indexed in
+      the same way. A sort in every chunk would cost each member of a population more than its training.
     """
+    batches = count // size
     if count > SORTED:
-        return Shuffled(jax.random.bits(key, (2,), jnp.uint32), count, row, stride)
-    drawn = jax.random.permutation(key, count) * stride
-    return drawn if row is None else drawn[: count // row * row].reshape(-1, row)
+        kinds = jax.random.split(key, 3)
+        units = jnp.asarray(_units(batches))
+        step = units[jax.random.randint(kinds[0], (), 0, len(units))]
+        turns = jax.random.randint(kinds[1], (size,), 0, batches, jnp.int32)
+        shift = jax.random.randint(kinds[2], (), 0, count, jnp.int32)
+        return Shuffled(step, turns, shift, count, stride, flat)
+    drawn = jax.random.permutation(key, count)[: batches * size] * stride
+    return drawn if flat else drawn.reshape(batches, size)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Shuffled:
-    """A random order of which any place can be looked up by itself: ``shuffled[index]``.
+    """A random order of which any batch can be worked out by itself: ``shuffled[index]``.
 
-    Numbers are permuted by the swap-or-not shuffle (Hoang, Morris & Rogaway 2012), a cipher on any domain: in each
-    round a number and its partner, which add up to the round's secret, change places or do not, by one bit that both
-    have in common.
+    Each place in a batch has a lane of its own, an equal share of the numbers. It goes round its lane from a random
+    place, all lanes in steps of one random length, which has no divisor in common with that of the lane; and where the
+    first lane begins is random too. So every number comes once, is as likely at any place as at any other, and meets a
+    number of another lane as often as chance has it; those of its own lane it never meets.
 
     Attributes:
-      words: the secret, two words of 32 bits.
-      count, row, stride: as in `shuffle`.
+      step: the step's length, ``[]``.
+      turns: where each lane begins, ``[size]``.
+      shift: where the first lane lies, ``[]``.
+      count, stride, flat: as in `shuffle`.
     """
 
-    words: Any
+    step: Any
+    turns: Any
+    shift: Any
     count: int = dataclasses.field(metadata={"static": True})
-    row: int | None = dataclasses.field(metadata={"static": True})
     stride: int = dataclasses.field(metadata={"static": True})
+    flat: bool = dataclasses.field(metadata={"static": True})
+
+    @property
+    def size(self) -> int:
+        """Numbers of a batch."""
+        return self.turns.shape[-1]
 
     @property
     def shape(self) -> tuple[int, ...]:
         """As the array would have it."""
-        return (self.count,) if self.row is None else (self.count // self.row, self.row)
+        batches = self.count // self.size
+        return (batches * self.size,) if self.flat else (batches, self.size)
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> Any:
-        index = jnp.asarray(index)
-        if self.row is None:
-            return permuted(self.words, index, self.count) * self.stride
-        places = index[..., None] * self.row + jnp.arange(self.row).reshape(*[1] * index.ndim, -1)
-        return permuted(self.words, places, self.count) * self.stride
+        index = jnp.asarray(index, jnp.int32)
+        if self.flat:
+            index, lane = index // self.size, index % self.size
+            return self._number(index, lane, jnp.asarray(self.turns)[lane])
+        lanes = jnp.arange(self.size).reshape(*[1] * index.ndim, -1)
+        return self._number(index[..., None], lanes, jnp.asarray(self.turns).reshape(lanes.shape))
+
+    def _number(self, index: jax.Array, lane: jax.Array, turn: jax.Array) -> jax.Array:
+        length = self.count // self.size
+        gone = (jnp.asarray(self.step) * index.astype(jnp.uint32) % jnp.uint32(length)).astype(jnp.int32)
+        place = gone + turn
+        place = jnp.where(place < length, place, place - length) + lane * length + jnp.asarray(self.shift)
+        return jnp.where(place < self.count, place, place - self.count) * self.stride
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[np.arange(len(self))], dtype)
 
 
-@partial(jax.jit, static_argnums=2)
-def permuted(words: Any, places: Any, count: int) -> jax.Array:
-    """Where a shuffle of `count` numbers puts `places` (any shape, each at least 0 and less than `count`)."""
-    places = jnp.asarray(places).astype(jnp.uint32)
-    first, second = jnp.asarray(words[0]), jnp.asarray(words[1])
-    for number in range(ROUNDS):
-        secret = _mixed(first + jnp.uint32(number * 0x9E3779B9 % 2**32))
-        turn = secret % jnp.uint32(count)
-        partners = jnp.where(places <= turn, turn - places, turn + jnp.uint32(count) - places)
-        both = jnp.maximum(places, partners)
-        places = jnp.where(_mixed(both ^ secret ^ second) >> 31 == 1, partners, places)
-    return places.astype(jnp.int32)
-
-
-def _mixed(word: jax.Array) -> jax.Array:
-    """A word whose every bit depends on all of `word`: the finaliser of MurmurHash3 (Appleby 2011)."""
-    word = (word ^ (word >> 16)) * jnp.uint32(0x85EBCA6B)
-    word = (word ^ (word >> 13)) * jnp.uint32(0xC2B2AE35)
-    return word ^ (word >> 16)
+@lru_cache(maxsize=8)
+def _units(length: int) -> np.ndarray:
+    """Numbers without a divisor in common with `length`, times any of which a place still fits into 32 bits."""
+    numbers = np.arange(1, max(2, min(length, 2**32 // length, 2**16)), dtype=np.uint32)
+    return numbers[np.gcd(numbers, np.uint32(length)) == 1]

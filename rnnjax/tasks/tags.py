@@ -100,7 +100,7 @@ class Tags(Task):
     def order(self, key: jax.Array, split: str, size: int) -> Any:
         """Where each chunk of an epoch begins, ``[steps, size]``."""
         if split == "train":
-            return shuffle(key, self._chunks(split), row=size, stride=self.length)
+            return shuffle(key, self._chunks(split), size, stride=self.length)
         steps = self.steps(split, size)
         return jnp.arange(steps * size).reshape(steps, size) * self.length
 

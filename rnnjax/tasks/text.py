@@ -174,7 +174,7 @@ class Text(Task):
             return jnp.arange(steps)[:, None] * self.length + jnp.arange(size)[None] * length
         chunks = len(self._splits[split]) // self._stride
         if split == "train":
-            return shuffle(key, chunks, row=size, stride=self._stride)
+            return shuffle(key, chunks, size, stride=self._stride)
         return jnp.arange(steps * size).reshape(steps, size) * self._stride
 
     def take(self, data: Any, order: Any, index: Any, split: str, size: int) -> Batch:

@@ -145,7 +145,7 @@ def _parameters(given: Mapping[str, Any]) -> dict[str, Any]:
     asked: dict[str, Any] = {}
     for spelled, value in given.items():
         name = spelled.replace("-", "_")
-        where = f"in --slurm-{name.replace('_', '-')}"
+        where = f"in --slurm {name}={value}"
         if name not in known:
             alike = nearest(name, known)
             fix = f"did you mean '{alike[0]}'?" if alike else f"there are {', '.join(sorted(known))}"

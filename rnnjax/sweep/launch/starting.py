@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from rnnjax.config import InputError, nearest
-from rnnjax.progress import SweepDisplay, showing_sweep
+from rnnjax.progress import SweepDisplay
 from rnnjax.sweep.launch import hosts
 from rnnjax.sweep.launch.actors import Event, ray
 from rnnjax.sweep.launch.jobs import slurm
 from rnnjax.sweep.story import Sweep, open_sweep
-from rnnjax.sweep.table import direction_of
 
 ENGINES = ("slurm", "ray", "hosts")
 
@@ -54,7 +53,7 @@ def start(
         if not quiet:
             print(f"submitted {len(jobs)} jobs, {jobs[0].job_id} to {jobs[-1].job_id}", file=sys.stderr)
     elif engine == "ray":
-        with _showing(sweep, quiet) as display:
+        with sweep.showing(quiet) as display:
             ray(path, address, workers=workers, code=code, tell=lambda event: _show(event, sweep, display))
     elif address is None or host is None or workers is None:
         raise InputError(
@@ -64,14 +63,6 @@ def start(
         )
     else:
         hosts.start(Path(path), address, workers, host, code)
-
-
-def _showing(sweep: Sweep, quiet: bool) -> Any:
-    plan, done = sweep.plan, sweep.done()
-    finished = sum(len(batch.members) * (batch.until - batch.start) for batch in plan.batches if batch.index in done)
-    rising = direction_of(sweep.metric) == "max"
-    members = len(sweep.choices)
-    return showing_sweep(plan.member_steps, members, finished, metric=sweep.metric, rising=rising, quiet=quiet)
 
 
 def _show(event: Event, sweep: Sweep, display: SweepDisplay | None) -> None:
