@@ -37,6 +37,7 @@ from rnnjax import config
 from rnnjax.config import InputError
 from rnnjax.experiment import Experiment, load
 from rnnjax.population import Programs, Rhythm, fit
+from rnnjax.signals import listening
 from rnnjax.store import RunFolder, digest
 from rnnjax.tasks import Batch, Drawn, arrays
 
@@ -381,7 +382,7 @@ def test_a_signal_in_the_last_chunk_leaves_a_finished_run(tmp_path, text, unrepo
 def test_signals_are_handled_as_before_once_training_has_ended():
     both = (signal.SIGINT, signal.SIGTERM)
     before = [signal.getsignal(number) for number in both]
-    with STORY._signals():
+    with listening():
         assert all(signal.getsignal(number) not in before for number in both)
     assert [signal.getsignal(number) for number in both] == before
 

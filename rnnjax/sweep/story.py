@@ -385,8 +385,22 @@ class Sweep:
         plan, done = self.plan, self.done()
         steps = [len(batch.members) * (batch.until - batch.start) for batch in plan.batches if batch.index in done]
         rising = direction_of(self.metric) == "max"
-        members = len(self.choices)
-        return showing_sweep(plan.member_steps, members, sum(steps), metric=self.metric, rising=rising, quiet=quiet)
+        members = (self.settings.trials if self.settings.adaptive else None) or len(self.choices)
+        return showing_sweep(self.steps_to_do(), members, sum(steps), metric=self.metric, rising=rising, quiet=quiet)
+
+    def steps_to_do(self) -> int:
+        """Steps of all members in all stages, those to come included."""
+        plan, settings, members = self.plan, self.settings, len(self.choices)
+        if settings.adaptive:
+            return (settings.trials or members) * plan.programs[0].steps
+        if not settings.halving:
+            return plan.member_steps
+        steps = rungs(plan.programs[0].steps, members, settings.halving, settings.first_rung)
+        total = 0
+        for before, until in zip((0, *steps), steps, strict=False):
+            total += members * (until - before)
+            members = max(1, members // settings.halving)
+        return total
 
     # -- from stage to stage
 
