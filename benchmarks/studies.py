@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from rnnjax.experiment import Built, load
-from rnnjax.population import Programs, Rhythm, fit
+from rnnjax.population import Layout, Programs, Rhythm, fit
 from rnnjax.train import metrics
 
 SEEDS = {
@@ -52,7 +52,7 @@ def measure(name: str, seeds: int) -> dict[str, Any]:
     built = load(name).built
     units = built.experiment.model.units
     widest = units if isinstance(units, int) else max(units)
-    trained = _side_by_side(built, seeds) if widest <= SIDE_BY_SIDE else _in_turn(built, seeds)
+    trained = _members(built, seeds, seeds if widest <= SIDE_BY_SIDE else 1)
     seconds = time.perf_counter() - began
     found = [_numbers(built, member, validation) for member, validation in trained]
     return {
@@ -69,17 +69,11 @@ def measure(name: str, seeds: int) -> dict[str, Any]:
     }
 
 
-def _side_by_side(built: Built, seeds: int) -> list[tuple[Any, Any]]:
-    """Every seed's member and its last validation, trained as one population."""
-    programs = Programs(built.trainer, "vmap")
-    members, validation = _trained(programs, programs.member(np.arange(seeds)))
+def _members(built: Built, seeds: int, block: int) -> list[tuple[Any, Any]]:
+    """Every seed's member and its last validation, trained as one population in blocks of so many."""
+    programs = Programs(built.trainer, Layout(block))
+    members, validation = _trained(programs, programs.population(np.arange(seeds), {}))
     return [jax.tree.map(lambda values, k=k: values[k], (members, validation)) for k in range(seeds)]
-
-
-def _in_turn(built: Built, seeds: int) -> list[tuple[Any, Any]]:
-    """The same, one after the other by one program."""
-    programs = Programs(built.trainer)
-    return [_trained(programs, programs.member(seed)) for seed in range(seeds)]
 
 
 def _trained(programs: Programs, member: Any) -> tuple[Any, Any]:
