@@ -60,8 +60,8 @@ def test_rows_and_strides(count):
     key = jax.random.key(1)
     flat, rows = shuffle(key, count, 7, flat=True), shuffle(key, count, 7, stride=20)
     assert isinstance(flat, Shuffled) == (count > SORTED)
-    assert rows.shape == (count // 7, 7) and len(rows) == count // 7 and len(flat) == count // 7 * 7
-    whole = np.asarray(flat).reshape(-1, 7) * 20
+    assert rows.shape == (count // 7, 7) and len(rows) == count // 7
+    whole = np.asarray(flat)[: count // 7 * 7].reshape(-1, 7) * 20
     np.testing.assert_array_equal(np.asarray(rows), whole)
     np.testing.assert_array_equal(rows[3], whole[3])
     np.testing.assert_array_equal(jax.jit(lambda order, k: order[k])(rows, 5), whole[5])
@@ -71,3 +71,8 @@ def test_rows_and_strides(count):
 def test_another_key_is_another_order():
     first, second = (np.asarray(shuffle(jax.random.key(k), 10_000, 10)) for k in (0, 1))
     assert np.mean(first == second) < 0.01
+
+
+def test_fewer_numbers_than_a_batch():
+    assert shuffle(jax.random.key(0), 10, 20).shape == (0, 20)
+    assert sorted(shuffle(jax.random.key(0), 10, 20, flat=True).tolist()) == list(range(10))

@@ -19,6 +19,8 @@ import pytest
 from small_runs import small, write_text
 
 import rnnjax as rx
+from rnnjax import config
+from rnnjax.cli import main
 from rnnjax.config import InputError
 from rnnjax.population import Layout, Programs
 from rnnjax.run.comparing import compared
@@ -35,6 +37,9 @@ from rnnjax.sweep.table import Curves
 from rnnjax.sweep.training import narrowed
 
 pytestmark = pytest.mark.usefixtures("programs")
+
+slow_bits = pytest.mark.slow
+"""Of tests that compare the bits of different programs, which need not agree where they are compiled in haste."""
 
 RATES = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3]
 
@@ -157,6 +162,7 @@ def test_what_is_measured_is_remembered(text, monkeypatch, tmp_path):
     assert again.layout == program.layout and again.why[-1] == "remembered"
 
 
+@pytest.mark.slow
 def test_widths_share_a_program_where_that_takes_less_time(text, monkeypatch):
     def timed(group: Any, layouts: Any) -> dict[str, Any]:
         pace = slowness * group.experiment.model.units**2
@@ -185,6 +191,7 @@ def test_widths_share_a_program_where_that_takes_less_time(text, monkeypatch):
 # Members
 
 
+@slow_bits
 def test_members_one_after_the_other_are_the_members_alone(text):
     axes = {"seed": [3, 4], "train.learning_rate": [0.01, 0.05], "model.zoneout": [0.1, 0.4]}
     found = sweep(text, axes)
@@ -207,6 +214,7 @@ def test_members_side_by_side_do_not_depend_on_their_neighbours(text, monkeypatc
         assert_same(found.state_of([here]).params, others.state_of([there]).params)
 
 
+@pytest.mark.slow
 def test_across_blocks_in_float64(text, monkeypatch, x64):
     """Rounding alone differs: a hundred steps on, at usual rates, ten digits are the same."""
     losses = []
@@ -315,6 +323,7 @@ def test_a_sweep_resumes_and_ends_with_the_same_table(text, monkeypatch):
     assert_same(whole.state_of(range(6)).params, found.state_of(range(6)).params)
 
 
+@slow_bits
 def test_memory_that_runs_out_halves_the_population(text, monkeypatch):
     whole = untimed(sweep(text))
     fit, widths = training.fit, []
@@ -463,6 +472,7 @@ def test_three_of_64_that_diverge_leave_61_alone(text, monkeypatch):
 # A member as a run
 
 
+@slow_bits
 def test_a_member_becomes_a_run_that_can_go_on(text):
     found = sweep(text, {"train.learning_rate": [0.01, 0.05], "seed": [1, 2]})
     run = rx.open(f"{found.path}:2")
@@ -506,3 +516,59 @@ def test_numbers_of_a_model_are_those_of_a_model_built_with_them(text):
     assert_same(member.params, other.built.trainer.member(0).params)
     with pytest.raises(InputError, match="unknown weight 'recurent_kernel'"):
         _ = experiment(text, model__initial_scales__recurent_kernel=0.5).built
+
+
+# The command line
+
+
+@pytest.fixture
+def place(text, monkeypatch):
+    """A folder with an experiment's file, to work in."""
+    (text.parent / "small.yaml").write_text(config.dump(experiment(text)))
+    monkeypatch.chdir(text.parent)
+    return text.parent
+
+
+def test_commands(place, capsys):
+    axes = ["seed=0,1", "train.learning_rate=0.001..0.1:log:2"]
+    plan = ["sweep", "small.yaml", *axes, "--measure", "false"]
+    assert main([*plan, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "4 members, 1 compiled program, 1 batch, 96 steps of members" in shown
+    assert not (place / "runs").exists()
+    assert main([*plan, "--name", "s", "--quiet"]) == 0
+    assert "4 members: 4 finished" in capsys.readouterr().out
+    assert main(["best", "runs/s", "-n", "2", "--json"]) == 0
+    best = json.loads(capsys.readouterr().out)
+    assert len(best) == 2 and best[0]["validation_loss"] <= best[1]["validation_loss"]
+    assert main(["compare", "runs/s:0", "runs/s:1", "--diff-only", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert rows["train.learning_rate"] == {"runs/s:0": 0.001, "runs/s:1": 0.1}
+    assert main(["run", "--from", "runs/s:best", "--dry-run", "--json"]) == 0
+    described = json.loads(capsys.readouterr().out)["configuration"]
+    assert described["train"]["learning_rate"] == best[0]["train.learning_rate"]
+    assert main(["resume", "runs/s", "--quiet"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sed=0..3"], "unknown key 'sed'"),
+        ([], "nothing to sweep"),
+        (["seed=0..3", "--trial", "5"], "did you mean --trials"),
+        (["train.learning_rate=0.01..0.1"], "--trials 100"),
+        (["seed=0,1", "--launch", "slurn"], "no engine 'slurn'"),
+        (["seed=0,1", "--launch", "hosts"], "does not know the others"),
+        (["seed=0,1", "--slurm", "partition"], "'partition' has no value"),
+        (["seed=0,1", "--shard", "0/2"], "give the --name"),
+        (["seed=0,1", "--shard", "2/2", "--name", "x"], "there is no shard 2 of 2"),
+        (["seed=0,1", "--halving", "2", "--exploit-every", "3"], "halving and exploit_every at once"),
+        (["model.cell=lstn"], "model.cell"),
+    ],
+)
+def test_mistakes_leave_nothing(place, capsys, arguments, words):
+    before = sorted(place.rglob("*"))
+    assert main(["sweep", "small.yaml", *arguments, "--measure", "false"]) == 2
+    error = capsys.readouterr().err
+    assert words in error and "where: " in error and "fix: " in error and "Traceback" not in error
+    assert sorted(place.rglob("*")) == before

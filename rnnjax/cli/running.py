@@ -26,7 +26,11 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 def run_experiment(known: argparse.Namespace) -> None:
     """Trains, or with --dry-run shows what would be trained."""
     if (known.experiment is None) == (known.source is None):
-        raise InputError("one experiment is to be named", "in 'rnnjax run'", "give EXPERIMENT, or --from RUN")
+        raise InputError(
+            "one experiment is to be named",
+            "in 'rnnjax run'",
+            "give EXPERIMENT, or --from RUN; see 'rnnjax run --help'",
+        )
     known.experiment = known.experiment or known.source
     if known.dry_run:
         from rnnjax.store import check_name

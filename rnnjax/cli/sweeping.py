@@ -57,15 +57,18 @@ def run_sweep(known: argparse.Namespace) -> None:
         _dry_run(known, experiment, space, settings)
         return
     from rnnjax.run.sweeping import go_on
-    from rnnjax.sweep.launch.shards import parse_shard
+    from rnnjax.sweep import launch
     from rnnjax.sweep.story import open_sweep, prepare
 
     quiet = known.quiet or known.json
-    shard = None if known.shard is None else parse_shard(known.shard)
+    shard = None if known.shard is None else launch.parse_shard(known.shard)
     if shard is not None and (known.launch or not known.name):
         raise InputError(
             "a share of a sweep that others cannot find", "in --shard", "give the --name that all shares have in common"
         )
+    parameters = _pairs(known.slurm)
+    if known.launch:
+        launch.check(known.launch, workers=known.workers, address=known.address, host=known.host)
     parts = shard[1] if shard else known.workers or 1
     if settings.batches < parts:
         settings = dataclasses.replace(settings, batches=parts)
@@ -81,7 +84,7 @@ def run_sweep(known: argparse.Namespace) -> None:
         tell=(lambda line: None) if quiet else _say,
     )
     if known.launch:
-        _launch(known, path)
+        _launch(known, path, parameters)
     else:
         go_on(open_sweep(path), shard=shard, quiet=quiet)
     print_sweep(path, known.json)
@@ -93,7 +96,7 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _launch(known: argparse.Namespace, path: Path) -> None:
+def _launch(known: argparse.Namespace, path: Path, parameters: Mapping[str, str]) -> None:
     """Has an engine train the sweep."""
     from rnnjax.sweep import launch
 
@@ -103,7 +106,7 @@ def _launch(known: argparse.Namespace, path: Path) -> None:
         workers=known.workers,
         address=known.address,
         host=known.host,
-        parameters=_pairs(known.slurm),
+        parameters=parameters,
         code=known.code,
         quiet=known.quiet or known.json,
     )

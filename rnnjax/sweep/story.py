@@ -29,7 +29,7 @@ from rnnjax.padding import unpad
 from rnnjax.population import Programs, greatest
 from rnnjax.progress import SweepDisplay, showing_sweep
 from rnnjax.signals import Interrupted
-from rnnjax.store import SWEEP_FILE, RunFolder, atomic_write, is_sweep
+from rnnjax.store import SWEEP_FILE, RunFolder, atomic_write, check_name, is_sweep
 from rnnjax.sweep.adaptive import Adaptive
 from rnnjax.sweep.pages import write_pages
 from rnnjax.sweep.plan import Batch, Group, Plan, Program, batches_of, chosen, groups, plan_programs, programs_of
@@ -155,6 +155,7 @@ def prepare(
     text = config.dump(storable(experiment))
     if join and name and (Path(root) / name / SWEEP_FILE).is_file():
         return _joined(Path(root) / name, description, text)
+    check_name(root, name)
     stage = first_stage(experiment, space, settings, tell=tell) if not settings.adaptive else None
     environment = describe_environment() | {"command": command}
     files = {SWEEP_FILE: json.dumps(description, indent=2).encode()}

@@ -19,24 +19,24 @@ def shuffle(key: jax.Array, count: int, size: int, *, stride: int = 1, flat: boo
     Args:
       key: randomness.
       count: how many.
-      size: numbers of a batch; what fills no batch is left out.
+      size: numbers of a batch; in rows, what fills no batch is left out.
       stride: what they are multiplied by.
-      flat: whether batches follow one another in one axis.
+      flat: whether batches follow one another in one axis, and what fills no batch follows them.
 
     Returns:
-      An array ``[batches, size]``, or ``[batches * size]``; beyond `SORTED` numbers a `Shuffled`, which is indexed in
-      the same way. A sort in every chunk would cost each member of a population more than its training.
+      An array ``[batches, size]``, or ``[count]``; beyond `SORTED` numbers a `Shuffled`, which is indexed in the same
+      way, up to the last whole batch. A sort in every chunk would cost each member of a population more than training.
     """
     batches = count // size
-    if count > SORTED:
+    if count > SORTED and batches > 1:
         kinds = jax.random.split(key, 3)
         units = jnp.asarray(_units(batches))
         step = units[jax.random.randint(kinds[0], (), 0, len(units))]
         turns = jax.random.randint(kinds[1], (size,), 0, batches, jnp.int32)
         shift = jax.random.randint(kinds[2], (), 0, count, jnp.int32)
         return Shuffled(step, turns, shift, count, stride, flat)
-    drawn = jax.random.permutation(key, count)[: batches * size] * stride
-    return drawn if flat else drawn.reshape(batches, size)
+    drawn = jax.random.permutation(key, count) * stride
+    return drawn if flat else drawn[: batches * size].reshape(batches, size)
 
 
 @jax.tree_util.register_dataclass

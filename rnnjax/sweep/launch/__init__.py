@@ -8,6 +8,6 @@ from rnnjax.sweep.launch.actors import Event, ray
 from rnnjax.sweep.launch.hosts import distributed
 from rnnjax.sweep.launch.jobs import slurm
 from rnnjax.sweep.launch.shards import parse_shard, run_shard
-from rnnjax.sweep.launch.starting import ENGINES, start
+from rnnjax.sweep.launch.starting import ENGINES, check, start
 
-__all__ = ["ENGINES", "Event", "distributed", "parse_shard", "ray", "run_shard", "slurm", "start"]
+__all__ = ["ENGINES", "Event", "check", "distributed", "parse_shard", "ray", "run_shard", "slurm", "start"]

@@ -17,6 +17,23 @@ from rnnjax.sweep.story import Sweep, open_sweep
 ENGINES = ("slurm", "ray", "hosts")
 
 
+def check(engine: str, *, workers: int | None, address: str | None, host: int | None) -> None:
+    """Refuses an engine that cannot be started so, before anything is planned; arguments as of `start`.
+
+    Raises:
+      InputError: no such engine, or one that is not told what it needs.
+    """
+    if engine not in ENGINES:
+        near = nearest(engine, ENGINES) or ENGINES
+        raise InputError(f"no engine '{engine}'", "in --launch", f"choose {' or '.join(near)}")
+    if engine == "hosts" and (address is None or host is None or workers is None):
+        raise InputError(
+            "a host that does not know the others",
+            hosts.WHERE,
+            "give --workers N, --host K and --address HOST:PORT of host 0, on each of them",
+        )
+
+
 def start(
     engine: str,
     path: str | Path,
@@ -43,9 +60,7 @@ def start(
     Raises:
       InputError: no such engine, or one that is not told what it needs; also as the engine itself.
     """
-    if engine not in ENGINES:
-        near = nearest(engine, ENGINES) or ENGINES
-        raise InputError(f"no engine '{engine}'", "in --launch", f"choose {' or '.join(near)}")
+    check(engine, workers=workers, address=address, host=host)
     sweep = open_sweep(path)
     sweep.begin()
     if engine == "slurm":
@@ -55,13 +70,8 @@ def start(
     elif engine == "ray":
         with sweep.showing(quiet) as display:
             ray(path, address, workers=workers, code=code, tell=lambda event: _show(event, sweep, display))
-    elif address is None or host is None or workers is None:
-        raise InputError(
-            "a host that does not know the others",
-            hosts.WHERE,
-            "give --workers N, --host K and --address HOST:PORT of host 0, on each of them",
-        )
     else:
+        assert workers is not None and address is not None and host is not None  # it was checked
         hosts.start(Path(path), address, workers, host, code)
 
 

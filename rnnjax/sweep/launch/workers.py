@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +34,8 @@ def use_cores(cores: int | None = None) -> None:
     if cores is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", cores)
+        with contextlib.suppress(RuntimeError):  # JAX has computed already, and keeps the devices that it has
+            jax.config.update("jax_num_cpu_devices", cores)
 
 
 def get_ready(code: Sequence[str], cores: int | None = None) -> None:
