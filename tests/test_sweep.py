@@ -164,9 +164,10 @@ def test_what_is_measured_is_remembered(text, monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_widths_share_a_program_where_that_takes_less_time(text, monkeypatch):
-    def timed(group: Any, layouts: Any) -> dict[str, Any]:
+    def timed(group: Any, layouts: Any, wanted: int) -> dict[str, Any]:
         pace = slowness * group.experiment.model.units**2
         known = {"layout": Layout(1), "why": [], "evaluation_seconds": 0.0, "compile_seconds": 5.0}
+        known |= {"bytes": 1000, "shared_bytes": 1000}
         return {**known, "step_seconds": pace}
 
     slowness = 1e-6
@@ -186,6 +187,19 @@ def test_widths_share_a_program_where_that_takes_less_time(text, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(text.parent / "other"))
     found = groups(experiment(text), [{"model.units": units} for units in (2, 5)])
     assert [program.padded for program, _ in plan_programs(found)] == [False, False]
+
+
+def test_memory_is_foretold_from_two_widths(text, monkeypatch):
+    monkeypatch.setattr(planning, "TIMED_SECONDS", 0.01)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(text.parent / "other"))
+    found = groups(experiment(text, model__units=32), [{"seed": seed} for seed in range(40)])
+    for layout in (Layout(1), Layout(4)):
+        with_layout(monkeypatch, layout)
+        ((program, _),) = plan_programs(found)
+        programs = story_programs(found[0].experiment, found[0].built, layout)
+        foretold = program.bytes * 40 + program.shared_bytes
+        held_out = programs.data["validation"].nbytes  # which the training program does not see
+        assert abs(foretold - held_out - programs.bytes(40)) < 0.25 * programs.bytes(40)
 
 
 # Members

@@ -410,11 +410,13 @@ def _planned(group: Group, index: int, wanted: int, measuring: bool, tell: Calla
     known = memory.read()
     if known is None and measuring:
         tell(f"measuring program {index + 1}: {_names(group)}")
-        known = _measured(group, layouts)
+        known = _measured(group, layouts, wanted)
         memory.write(known)
     best = known["layout"] if known else layouts[0]
-    programs = programs_of(group.experiment, built, best)
-    each, shared = _bytes(programs, best.width(min(best.quantum, wanted)), exact=measuring)
+    if known is None:
+        each, shared = _rough_bytes(programs_of(group.experiment, built, best))
+    else:
+        each, shared = known["bytes"], known["shared_bytes"]
     room = MEMORY * free_bytes() - shared
     fits = int(room // max(1, each)) * best.devices
     if fits < 1:
@@ -445,12 +447,14 @@ def _planned(group: Group, index: int, wanted: int, measuring: bool, tell: Calla
     )
 
 
-def _measured(group: Group, layouts: list[Layout]) -> dict[str, Any]:
+def _measured(group: Group, layouts: list[Layout], wanted: int) -> dict[str, Any]:
     found = measure(group, layouts)
     best = min(found, key=lambda each: each.step_seconds)
     programs = programs_of(group.experiment, group.built, best.layout)
     evaluation = None
     compiling = best.compile_seconds
+    several = max(2 * best.layout.quantum, 4 * best.layout.devices)  # a single block is compiled without a loop
+    each, shared = _measured_bytes(programs, best.layout.width(min(several, wanted)), wanted)
     if programs.data["validation"] is not None:
         width = best.layout.width(min(best.layout.quantum, len(group.members)))
         member = programs.population(np.arange(width), {})
@@ -467,6 +471,8 @@ def _measured(group: Group, layouts: list[Layout]) -> dict[str, Any]:
         "step_seconds": best.step_seconds,
         "evaluation_seconds": evaluation,
         "compile_seconds": compiling,
+        "bytes": each,
+        "shared_bytes": shared,
     }
 
 
@@ -479,19 +485,23 @@ def described(layout: Layout) -> str:
     return ", ".join(parts)
 
 
-def _bytes(programs: Programs, width: int, *, exact: bool) -> tuple[int, int]:
-    """Bytes of a member in training, and of what members share, on a device.
-
-    Where they are not to be `exact`, for which the program is compiled, a member is taken to need thrice its arrays.
-    """
+def _measured_bytes(programs: Programs, width: int, wanted: int) -> tuple[int, int]:
+    """Bytes of a member in training, and of what does not grow with members, on a device: from two widths."""
     devices = programs.layout.devices if programs.layout else 1
-    shared = sum(leaf.nbytes for leaf in jax.tree.leaves(programs.data))
-    if not exact:
-        member = jax.eval_shape(programs.trainer.member, 0)
-        return 3 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(member)), int(shared)
     of_training = sum(leaf.nbytes for leaf in jax.tree.leaves(programs.data["train"]))
-    here = max(1, width // devices)
-    return max(1, (programs.bytes(width) - of_training) // here), int(shared)
+    shared = sum(leaf.nbytes for leaf in jax.tree.leaves(programs.data))
+    here, taken = max(1, width // devices), programs.bytes(width) - of_training
+    if wanted <= width:
+        return max(1, taken // here), int(shared)
+    each = max(1, (programs.bytes(2 * width) - of_training - taken) // here)
+    return each, int(shared + max(0, taken - each * here))
+
+
+def _rough_bytes(programs: Programs) -> tuple[int, int]:
+    """The same without compiling: a member is taken to need thrice its arrays."""
+    member = jax.eval_shape(programs.trainer.member, 0)
+    arrays = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(member))
+    return 3 * arrays, int(sum(leaf.nbytes for leaf in jax.tree.leaves(programs.data)))
 
 
 def _names(group: Group) -> str:
@@ -517,7 +527,8 @@ class _Memory:
     def read(self) -> dict[str, Any] | None:
         try:
             found = json.loads(self._file.read_bytes())
-            return {**found, "layout": Layout(**found["layout"]), "why": [*found["why"], "remembered"]}
+            remembered = {name: found[name] for name in ("step_seconds", "bytes", "shared_bytes")}
+            return {**found, **remembered, "layout": Layout(**found["layout"]), "why": [*found["why"], "remembered"]}
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
