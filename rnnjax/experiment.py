@@ -22,7 +22,7 @@ from rnnjax import config
 from rnnjax.cells import CELLS, Cell
 from rnnjax.config import InputError, nearest
 from rnnjax.generate import SampleConfig
-from rnnjax.layers import ModelConfig, model_numbers, with_numbers
+from rnnjax.layers import ModelConfig, with_numbers
 from rnnjax.tasks import Arrays, ArraysConfig, Task, TextConfig, choose
 from rnnjax.tasks.registry import TASKS, OwnConfig
 from rnnjax.train import TrainConfig, Trainer
@@ -100,11 +100,6 @@ class Built:
             answer_steps=task.answer_steps,
             rngs=rngs,
         )
-
-    def numbers(self) -> set[str]:
-        """Dotted names of all numbers in which members of a population may differ and share one program."""
-        trained = {f"train.{name}" for name in self.trainer.hyper()}
-        return {"seed", *trained, *model_numbers(self.experiment.model)}
 
     def layers(self) -> list[dict[str, Any]]:
         """Every trained parameter of the model: name, shape and count."""

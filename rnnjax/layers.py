@@ -1101,15 +1101,8 @@ class ModelConfig:
         )
 
 
-def model_numbers(model: ModelConfig) -> set[str]:
-    """Dotted names of the numbers of a model that shape nothing: rates, leaks and scales, where there are any."""
-    rates = {f"model.{name}" for name in RATES if getattr(model, name) is not None}
-    leaks = {f"model.options.{name}" for name in FIXED_OPTIONS if name in model.options}
-    return rates | leaks | {f"model.initial_scales.{name}" for name in model.initial_scales}
-
-
 def with_numbers(model: ModelConfig, numbers: Mapping[str, Any]) -> ModelConfig:
-    """The model with other `numbers`, by a name of `model_numbers`; they may be traced, and are not checked."""
+    """The model with other `numbers`, by dotted name as `model.dropout`; they may be traced, and are not checked."""
     changes: dict[str, Any] = {}
     for key, value in numbers.items():
         _, name, *inner = key.split(".", 2)

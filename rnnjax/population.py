@@ -254,7 +254,7 @@ class Programs:
 
     def bytes(self, width: int) -> int:
         """Bytes that training takes on each device, data included, as the compiler plans it for a width."""
-        shapes = jax.eval_shape(self.member, *self._abstract(width))
+        shapes = self.like(width)
         number, flag = jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((), jnp.bool_)
         found = self.chunk.lower(shapes, self.data["train"], number, number, flag).compile().memory_analysis()
         if found is None:
@@ -262,8 +262,9 @@ class Programs:
         taken_over = found.alias_size_in_bytes  # what is given back lies where what was given lay
         return int(found.temp_size_in_bytes + found.argument_size_in_bytes + found.output_size_in_bytes - taken_over)
 
-    def _abstract(self, width: int) -> tuple[Any, Any]:
-        return jax.ShapeDtypeStruct((width,), jnp.int32), {}
+    def like(self, width: int) -> Any:
+        """Shapes and types of so many members."""
+        return jax.eval_shape(self.member, jax.ShapeDtypeStruct((width,), jnp.int32), {})
 
 
 def gathered(tree: Any) -> Any:

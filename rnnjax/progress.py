@@ -46,21 +46,7 @@ def showing(start: int, total: int, *, quiet: bool = False) -> Iterator[Display 
     if quiet:
         yield None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not (console.is_terminal or console.is_jupyter):
-        yield Display(start, total, None, None)
-        return
-    columns = (
-        BarColumn(30),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[numbers]}"),
-    )
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("", total=total, completed=start, numbers="compiling")
+    with _bar(start, total, counted=True) as (bar, task):
         yield Display(start, total, bar, task)
 
 
@@ -114,23 +100,24 @@ def showing_sweep(
     if quiet:
         yield None
         return
-    with _bar(total, done) as (bar, task):
+    with _bar(done, total, counted=False) as (bar, task):
         yield SweepDisplay(total, members, done, metric=metric, rising=rising, bar=bar, task=task)
 
 
 @contextmanager
-def _bar(total: int, done: int) -> Iterator[tuple[Any, Any]]:
-    """A bar on a terminal or in a notebook; elsewhere none, and lines are to be printed."""
+def _bar(start: int, total: int, *, counted: bool) -> Iterator[tuple[Any, Any]]:
+    """A bar on a terminal or in a notebook, counted or in percent; elsewhere none, and lines are to be printed."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     if not (console.is_terminal or console.is_jupyter):
         yield None, None
         return
-    columns = (BarColumn(30), TextColumn("{task.percentage:>3.0f}%"), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[numbers]}"), console=console) as bar:
-        yield bar, bar.add_task("", total=total, completed=done, numbers="compiling")
+    share = MofNCompleteColumn() if counted else TextColumn("{task.percentage:>3.0f}%")
+    columns = (BarColumn(30), share, TimeRemainingColumn(), TextColumn("{task.fields[numbers]}"))
+    with Progress(*columns, console=console) as bar:
+        yield bar, bar.add_task("", total=total, completed=start, numbers="compiling")
 
 
 def _short(key: str) -> str:

@@ -38,11 +38,12 @@ def run_experiment(known: argparse.Namespace) -> None:
         check_name(known.root, known.name)
         show(known)
         return
-    compilation_cache()
     from rnnjax.experiment import load
     from rnnjax.run import run
     from rnnjax.run.members import located
+    from rnnjax.store import keep_compiled
 
+    keep_compiled()
     import_code(known)
     finished = run(
         load(located(known.experiment), known.overrides),
@@ -65,12 +66,12 @@ def add_resume(parser: argparse.ArgumentParser) -> None:
 
 def resume_run(known: argparse.Namespace) -> None:
     """Goes on where the run or the sweep stopped."""
-    from rnnjax.store import is_sweep
+    from rnnjax.store import is_sweep, keep_compiled
 
     if is_sweep(known.run):
         _resume_sweep(known)
         return
-    compilation_cache()
+    keep_compiled()
     from rnnjax.run import resume
 
     import_code(known)
@@ -105,12 +106,3 @@ def _print_run(finished: Any, as_json: bool) -> None:
         if written.is_file():
             print(f"\n{written.read_text(encoding='utf-8').strip()}\n")
     print(f"report: {finished.path / 'report.html'}")
-
-
-def compilation_cache() -> None:
-    """Keeps compiled programs on disk between commands."""
-    import jax
-
-    from rnnjax.store import cache_folder
-
-    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +83,7 @@ def run_sweep(known: argparse.Namespace) -> None:
         known.name,
         join=join,
         command=known.line,
-        tell=(lambda line: None) if quiet else _say,
+        tell=_teller(quiet),
     )
     if known.launch:
         _launch(known, path, parameters)
@@ -90,10 +92,9 @@ def run_sweep(known: argparse.Namespace) -> None:
     print_sweep(path, known.json)
 
 
-def _say(line: str) -> None:
-    import sys
-
-    print(line, file=sys.stderr, flush=True)
+def _teller(quiet: bool) -> Callable[[str], None]:
+    """Says what is being done, unless it is to be quiet."""
+    return (lambda line: None) if quiet else partial(print, file=sys.stderr, flush=True)
 
 
 def _launch(known: argparse.Namespace, path: Path, parameters: Mapping[str, str]) -> None:
@@ -153,11 +154,11 @@ def _sorted_out(known: argparse.Namespace) -> tuple[list[str], Any, dict[str, An
 def _dry_run(known: argparse.Namespace, experiment: Any, space: Any, settings: Any) -> None:
     """Shows the plan of a sweep."""
     from rnnjax.store import check_name
-    from rnnjax.sweep.plan import described
+    from rnnjax.sweep.plan import described, shaping
     from rnnjax.sweep.story import first_stage
 
     check_name(known.root, known.name)
-    stage = first_stage(experiment, space, settings, tell=(lambda line: None) if known.json else _say)
+    stage = first_stage(experiment, space, settings, tell=_teller(known.json))
     plan = stage.plan
     if known.json:
         print_json({"members": len(stage.choices), **plan.to_dict(), "seconds": plan.seconds, "bytes": plan.bytes})
@@ -165,11 +166,8 @@ def _dry_run(known: argparse.Namespace, experiment: Any, space: Any, settings: A
     rows = []
     for program in plan.programs:
         batches = [batch for batch in plan.batches if batch.program == program.index]
-        seconds = (
-            None
-            if program.step_seconds is None
-            else sum(program.seconds(len(b.members), b.until - b.start) or 0 for b in batches)
-        )
+        times = [program.seconds(len(batch.members), batch.until - batch.start) for batch in batches]
+        seconds = None if None in times else sum(filter(None, times))
         rows.append(
             (
                 program.index,
@@ -194,13 +192,6 @@ def _dry_run(known: argparse.Namespace, experiment: Any, space: Any, settings: A
     batches = f"{len(plan.batches):,} batch{'es' * (len(plan.batches) != 1)}"
     print(f"\n{len(stage.choices):,} members, {programs}, {batches}, {plan.member_steps:,} steps of members")
     print(f"memory {_megabytes(plan.bytes)} at most, time {time}{more}")
-
-
-def shaping(choices: Mapping[str, Any]) -> dict[str, Any]:
-    """The choices that a program depends on."""
-    from rnnjax.sweep.plan import is_free, is_number
-
-    return {key: value for key, value in choices.items() if not is_number(key) and not is_free(key)}
 
 
 def _megabytes(count: float) -> str:

@@ -11,7 +11,8 @@ from rnnjax.config import InputError
 from rnnjax.experiment import load
 from rnnjax.run.members import MEMBER
 from rnnjax.store import RunFolder, is_sweep
-from rnnjax.sweep.story import open_sweep
+from rnnjax.sweep.story import Sweep, open_sweep
+from rnnjax.sweep.table import Table
 
 MOST = 40  # members of a sweep that are put side by side where none is named: the best
 
@@ -44,11 +45,12 @@ def _described(name: str) -> dict[str, dict[str, Any]]:
     if match and is_sweep(match["sweep"]):
         sweep = open_sweep(match["sweep"])
         member = sweep.member_of(match["member"])
-        return {f"{name}" if match["member"] != "best" else f"{match['sweep']}:{member}": _of_member(sweep, member)}
+        return {f"{match['sweep']}:{member}": _of_member(sweep, sweep.table(), member)}
     if is_sweep(name):
         sweep = open_sweep(name)
-        best = sweep.table().best(sweep.metric, n=MOST)
-        return {f"{name}:{row['member']}": _of_member(sweep, row["member"]) for row in best}
+        table = sweep.table()
+        best = table.best(sweep.metric, n=MOST)
+        return {f"{name}:{row['member']}": _of_member(sweep, table, row["member"]) for row in best}
     folder = RunFolder.open(name)
     values = {key: value for key, value, *_ in config.describe(load(name))}
     summary = folder.summary()
@@ -56,10 +58,10 @@ def _described(name: str) -> dict[str, dict[str, Any]]:
     return {name: {**values, **told, **summary.get("metrics", {})}}
 
 
-def _of_member(sweep: Any, member: int) -> dict[str, Any]:
+def _of_member(sweep: Sweep, table: Table, member: int) -> dict[str, Any]:
     values = {key: value for key, value, *_ in config.describe(sweep.experiment_of(member))}
     try:
-        row = sweep.table().member(member)
+        row = table.member(member)
     except InputError:
         return values
-    return {**values, **{key: row[key] for key in ("status", "steps", "seconds", *sweep.table().metrics)}}
+    return {**values, **{key: row[key] for key in ("status", "steps", "seconds", *table.metrics)}}

@@ -7,13 +7,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from rnnjax import config
 from rnnjax.config import InputError
 from rnnjax.experiment import DATA_FILE, storable
-from rnnjax.store import RunFolder, digest, is_sweep
+from rnnjax.run.story import best_so_far, trained_so_far
+from rnnjax.store import RunFolder, is_sweep
 from rnnjax.sweep.story import Sweep, open_sweep
 from rnnjax.sweep.table import Curves
 from rnnjax.tasks import Arrays, Task
@@ -32,9 +32,7 @@ def located(what: str | Path, task: Task | None = None) -> str:
       InputError: there is no such sweep or member, or it has not been saved so far.
     """
     match = MEMBER.fullmatch(str(what))
-    if match is None or (Path(what).is_dir() and not is_sweep(match["sweep"])):
-        return str(what)
-    if not is_sweep(match["sweep"]) and not Path(match["sweep"]).exists():
+    if match is None or not (is_sweep(match["sweep"]) or (Path(match["sweep"]).exists() and not Path(what).is_dir())):
         return str(what)
     sweep = open_sweep(match["sweep"], task)
     return str(as_run(sweep, sweep.member_of(match["member"])).path)
@@ -104,10 +102,7 @@ def _summary(sweep: Sweep, member: int, state: Any, rows: list[dict[str, Any]]) 
         last |= {key: line[key] for key in line if key.removeprefix("validation_") in ("loss", "accuracy")}
     summary: dict[str, Any] = {
         "status": row["status"],
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
-        "parameters_sha256": digest(state.params),
-        "steps": int(state.step),
-        "epochs": int(state.step) / built.trainer.epoch_steps,
+        **trained_so_far(built.trainer, state),
         "seconds": row["seconds"],
         "steps_per_second": None,
         "symbols_per_second": None,
@@ -116,11 +111,4 @@ def _summary(sweep: Sweep, member: int, state: Any, rows: list[dict[str, Any]]) 
         "sweep": str(sweep.path),
         "member": member,
     }
-    if np.isfinite(state.best):
-        summary["best"] = {
-            "metric": "validation_loss",
-            "direction": "min",
-            "value": float(state.best),
-            "step": int(state.best_step),
-        }
-    return summary
+    return summary | best_so_far(state)

@@ -26,7 +26,7 @@ from rnnjax.signals import Interrupted, listening
 from rnnjax.store import RunFolder, digest
 from rnnjax.tasks import Arrays, Task, Text
 from rnnjax.timing import describe_environment
-from rnnjax.train import NON_FINITE, Member, Meter, learning_rate, metrics
+from rnnjax.train import NON_FINITE, Member, Meter, Trainer, learning_rate, metrics
 
 
 class NonFinite(ArithmeticError):
@@ -267,29 +267,37 @@ class _Log:
         }
         held_out = next((row for row in reversed(rows) if "validation_loss" in row), {})
         means |= {key: value for key, value in held_out.items() if key.startswith("validation_")}
-        params = jax.device_get(member.params)
         pace = self._steady.steps / self._steady.seconds if self._steady.steps else None
         symbols = [row["symbols_per_second"] for row in rows if "symbols_per_second" in row]
         summary: dict[str, Any] = {
             "status": status,
-            "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
-            "parameters_sha256": digest(params),
-            "steps": step,
-            "epochs": step / trainer.epoch_steps,
+            **trained_so_far(trainer, member),
             "seconds": self._seconds,
             "steps_per_second": pace,
             "symbols_per_second": float(np.median(symbols)) if symbols else None,
             "metrics": means,
             "references": self._built.task.references(),
         }
-        if math.isfinite(float(member.best)):
-            summary["best"] = {
-                "metric": "validation_loss",
-                "direction": "min",
-                "value": float(member.best),
-                "step": int(member.best_step),
-            }
-        return summary
+        return summary | best_so_far(member)
+
+
+def trained_so_far(trainer: Trainer, member: Member) -> dict[str, Any]:
+    """What a summary says of a member's parameters and steps."""
+    params, step = jax.device_get(member.params), int(member.step)
+    return {
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
+        "parameters_sha256": digest(params),
+        "steps": step,
+        "epochs": step / trainer.epoch_steps,
+    }
+
+
+def best_so_far(member: Member) -> dict[str, Any]:
+    """What a summary says of a member's best validation, if there was one."""
+    if not math.isfinite(float(member.best)):
+        return {}
+    value, step = float(member.best), int(member.best_step)
+    return {"best": {"metric": "validation_loss", "direction": "min", "value": value, "step": step}}
 
 
 def _check_looking(built: Built) -> None:

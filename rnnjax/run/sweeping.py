@@ -9,6 +9,7 @@ from typing import Any
 from rnnjax import config
 from rnnjax.experiment import Experiment
 from rnnjax.signals import listening
+from rnnjax.sweep.launch.shards import belongs
 from rnnjax.sweep.settings import SweepConfig
 from rnnjax.sweep.spaces import Space
 from rnnjax.sweep.story import Sweep, open_sweep, prepare
@@ -64,8 +65,8 @@ def go_on(found: Sweep, *, shard: tuple[int, int] | None = None, quiet: bool = T
       InputError: another process trains one of the batches.
       Interrupted: a signal came; what was trained is saved.
     """
-    index, count = shard or (0, 1)
+    mine = belongs(*(shard or (0, 1)))
     found.begin()
     with listening() as heard, found.showing(quiet) as display:
-        found.work(mine=lambda batch: batch.index % count == index, display=display, heard=heard)
+        found.work(mine=mine, display=display, heard=heard)
     return found

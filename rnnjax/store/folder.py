@@ -69,6 +69,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnnjax"
 
 
+def keep_compiled() -> None:
+    """Has JAX keep compiled programs on disk between commands."""
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
+
+
 def is_sweep(path: str | Path) -> bool:
     """Whether a folder holds a sweep."""
     return (Path(path) / SWEEP_FILE).is_file()

@@ -36,6 +36,7 @@ SMALL_UNITS = 32  # beyond, batched products are slower than one after the other
 PATIENCE = 3.0  # a layout that takes so many times the best one's time is given up after one call
 PADDED = "model.units"  # in which members may differ and share a program, where padding is inert
 TIMED_SECONDS = 0.4  # of each call that is timed
+FORM = 2  # of what is remembered on disk: another number where it changes
 
 TRAINED = frozenset(f"train.{f.name}" for f in dataclasses.fields(TrainConfig) if str(f.type).startswith("float"))
 
@@ -56,6 +57,11 @@ def is_number(key: str) -> bool:
 def is_free(key: str) -> bool:
     """Whether the key means nothing to training: what is drawn and shown afterwards."""
     return key.partition(".")[0] in ("sample", "record", "name")
+
+
+def shaping(choices: Mapping[str, Any]) -> dict[str, Any]:
+    """The choices that a program depends on: those that are neither numbers nor free."""
+    return {key: value for key, value in choices.items() if not is_number(key) and not is_free(key)}
 
 
 def chosen(experiment: Experiment, choices: Mapping[str, Any]) -> Experiment:
@@ -244,9 +250,9 @@ def groups(experiment: Experiment, choices: Sequence[Mapping[str, Any]], first: 
 
 def _structure(choices: Mapping[str, Any]) -> Any:
     """What of a member's choices its program depends on: all that are no numbers, and which numbers there are."""
-    shaping = [(key, repr(value)) for key, value in choices.items() if not is_number(key) and not is_free(key)]
+    shapes = [(key, repr(value)) for key, value in shaping(choices).items()]
     present = [key for key, value in choices.items() if is_number(key) and value is not None]
-    return tuple(sorted(shaping)), tuple(sorted(present))
+    return tuple(sorted(shapes)), tuple(sorted(present))
 
 
 def candidates(built: Built, members: int) -> list[Layout]:
@@ -505,8 +511,7 @@ def _rough_bytes(programs: Programs) -> tuple[int, int]:
 
 
 def _names(group: Group) -> str:
-    shaping = [f"{key}={value}" for key, value in group.choices.items() if not is_number(key) and not is_free(key)]
-    return ", ".join(shaping) or "all members"
+    return ", ".join(f"{key}={value}" for key, value in shaping(group.choices).items()) or "all members"
 
 
 class _Memory:
@@ -521,14 +526,13 @@ class _Memory:
             _forget(described, key)
         about = {key: environment[key] for key in ("versions", "device", "devices", "threads", "xla_flags", "platform")}
         tried = [dataclasses.asdict(each) for each in layouts]
-        text = json.dumps([described, about, tried], sort_keys=True, default=str)
+        text = json.dumps([FORM, described, about, tried], sort_keys=True, default=str)
         self._file = cache_folder() / "layouts" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
 
     def read(self) -> dict[str, Any] | None:
         try:
             found = json.loads(self._file.read_bytes())
-            remembered = {name: found[name] for name in ("step_seconds", "bytes", "shared_bytes")}
-            return {**found, **remembered, "layout": Layout(**found["layout"]), "why": [*found["why"], "remembered"]}
+            return {**found, "layout": Layout(**found["layout"]), "why": [*found["why"], "remembered"]}
         except (OSError, ValueError, TypeError, KeyError):
             return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -65,14 +65,14 @@ class TakenOver(NamedTuple):
 
 
 def exploit(
-    values: np.ndarray, share: float, numbers: Mapping[str, np.ndarray], perturb: float, generator: np.random.Generator
+    values: np.ndarray, share: float, keys: Iterable[str], perturb: float, generator: np.random.Generator
 ) -> list[TakenOver]:
     """Who takes over whom: each of the worst draws one of the best, and perturbs its numbers (Jaderberg et al. 2017).
 
     Args:
       values: of each member, less is better; those that are not finite are the worst.
       share: of the members that take over, and of those that can be taken over.
-      numbers: those that are perturbed, by key, each ``[members]``.
+      keys: of the numbers that are perturbed.
       perturb: a number is multiplied or divided by it, by a coin's toss.
       generator: randomness.
     """
@@ -83,6 +83,6 @@ def exploit(
     found = []
     for place in sorted(int(each) for each in worst):
         source = int(best[generator.integers(count)])
-        factors = {key: float(perturb if generator.random() < 0.5 else 1 / perturb) for key in numbers}
+        factors = {key: float(perturb if generator.random() < 0.5 else 1 / perturb) for key in keys}
         found.append(TakenOver(place, source, factors))
     return found

@@ -62,7 +62,7 @@ class SweepConfig:
             )
         if self.adaptive and self.trials is None:
             raise InputError(f"sampler {self.sampler} without an end", "in --trials", "say how many: --trials 200")
-        changing = [key for key in space.axes if key.startswith("train.") and key != "train.seed"]
+        changing = [key for key in space.axes if key.startswith("train.")]
         if self.exploit_every and not changing:
             raise InputError(
                 "nothing for population-based training to perturb",

@@ -156,13 +156,11 @@ def prepare(
     if join and name and (Path(root) / name / SWEEP_FILE).is_file():
         return _joined(Path(root) / name, description, text)
     check_name(root, name)
-    stage = first_stage(experiment, space, settings, tell=tell) if not settings.adaptive else None
+    settings.check(space)
     environment = describe_environment() | {"command": command}
     files = {SWEEP_FILE: json.dumps(description, indent=2).encode()}
-    if stage is not None:
-        files["stages/000.json"] = stage.to_json()
-    else:
-        settings.check(space)
+    if not settings.adaptive:
+        files["stages/000.json"] = first_stage(experiment, space, settings, tell=tell).to_json()
     try:
         folder = RunFolder.create(root, name, text, environment, stem=f"{experiment.name}-sweep", files=files)
     except InputError:
@@ -441,11 +439,11 @@ class Sweep:
         if not self.settings.halving or last.until is None:
             return None
         steps = rungs(plan.programs[0].steps, len(self.choices), self.settings.halving, self.settings.first_rung)
-        place = steps.index(last.until)
-        kept = self._survivors(last, self.settings.halving)
-        if place + 1 == len(steps) or not kept:
+        later = [step for step in steps if step > last.until]
+        kept = self._survivors(last, self.settings.halving) if later else []
+        if not kept:
             return None
-        until = steps[place + 1]
+        until = later[0]
         home = {member: batch.program for batch in last.plan.batches for member in batch.members}
         of_program: dict[int, list[int]] = {}
         for member in kept:

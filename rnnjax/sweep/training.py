@@ -86,9 +86,8 @@ class Training:
 
     def _beginning(self) -> Member:
         """The batch's members as they were saved, or else as they begin."""
-        count = len(self.members)
         if self.folder.checkpoints():
-            found = self.folder.restore(like(self.programs, count))
+            found = self.folder.restore(self.programs.like(len(self.members)))
             self._before = self.folder.summary().get("seconds", 0.0)
             self._full = _writable(found)
             lines = Curves(self.sweep.path).of(self.batch.members)
@@ -98,21 +97,21 @@ class Training:
             return _writable(self.states(self.sweep, self.batch.members))
         if not self.program.padded:
             return _writable(self._drawn(self.batch.members, self.programs))
-        by_units: dict[Any, list[int]] = {}
+        choices, by_units = self.sweep.choices, {}
         for member in self.batch.members:
-            by_units.setdefault(self.sweep.choices[member][PADDED], []).append(member)
+            by_units.setdefault(choices[member][PADDED], []).append(member)
         order, parts = [], []
         for members in by_units.values():
             small = Programs(self.sweep.built_of(members[0]).trainer, self.program.layout)
             widened = jax.vmap(partial(pad, small=small.trainer, large=self.programs.trainer))
             parts.append(jax.device_get(widened(self._drawn(members, small))))
             order += members
-        back = np.argsort(order)
-        return jax.tree.map(lambda *values: np.concatenate(values)[back], *parts)
+        return _in_order(parts, order, self.batch.members)
 
     def _drawn(self, members: Sequence[int], programs: Programs) -> Member:
         """Members before their first step."""
-        choices, count = [self.sweep.choices[member] for member in members], len(members)
+        everybody, count = self.sweep.choices, len(members)
+        choices = [everybody[member] for member in members]
         base = self.sweep.experiment_of(members[0])
         seeds = [of_member.get("seed", base.seed) for of_member in choices]
         numbers = {
@@ -134,17 +133,17 @@ class Training:
         for batch in sweep.plan.batches:
             if sweep.batch_folder(batch.index).checkpoints():
                 home |= dict.fromkeys(batch.members, batch)
-        parts, held = [], {}
-        for member in members:
-            if member not in home:
-                raise InputError(f"member {member} has not been saved", f"in '{sweep.path}'", "let the sweep go on")
-            batch = home[member]
-            if batch.index not in held:
-                programs = sweep.programs_of(batch.program)
-                held[batch.index] = sweep.batch_folder(batch.index).restore(like(programs, len(batch.members)))
-            place = batch.members.index(member)
-            parts.append(jax.tree.map(lambda v, place=place: v[place], held[batch.index]))
-        return jax.tree.map(lambda *values: np.stack(values), *parts)
+        unsaved = next((member for member in members if member not in home), None)
+        if unsaved is not None:
+            raise InputError(f"member {unsaved} has not been saved", f"in '{sweep.path}'", "let the sweep go on")
+        order, parts = [], []
+        for batch in {home[member].index: home[member] for member in members}.values():
+            mine = [member for member in members if home[member] is batch]
+            held = sweep.batch_folder(batch.index).restore(sweep.programs_of(batch.program).like(len(batch.members)))
+            places = {member: place for place, member in enumerate(batch.members)}
+            parts.append(jax.tree.map(lambda v, at=[places[member] for member in mine]: v[at], held))
+            order += mine
+        return _in_order(parts, order, members)
 
     def _due(self) -> np.ndarray:
         """Places of members to be trained next, all at the same step: those that are furthest behind."""
@@ -211,10 +210,8 @@ class Training:
         """The worst take over the best, with numbers perturbed."""
         settings, metric = self.sweep.settings, self.sweep.metric
         values = self._last(metric)[places] * (-1.0 if direction_of(metric) == "max" else 1.0)
-        hyper = self._full.hyper
-        numbers = {key: np.asarray(hyper[key.removeprefix("train.")])[places] for key in self._exploited}
         generator = np.random.default_rng([settings.sampler_seed, self.batch.index, step])
-        for taken in exploit(values, settings.exploit_share, numbers, settings.perturb, generator):
+        for taken in exploit(values, settings.exploit_share, self._exploited, settings.perturb, generator):
             to, source = places[taken.place], places[taken.source]
             own = self._full.key[to].copy()
             for leaf in jax.tree.leaves(self._full):
@@ -285,8 +282,9 @@ class Training:
     def _write_rows(self) -> None:
         if jax.process_index():
             return
-        full, choices = self._full, [self.sweep.choices[member] for member in self.batch.members]
-        keys = list(dict.fromkeys(key for of_member in self.sweep.choices for key in of_member))
+        full, everybody = self._full, self.sweep.choices
+        choices = [everybody[member] for member in self.batch.members]
+        keys = list(dict.fromkeys(key for of_member in everybody for key in of_member))
         metrics = list(dict.fromkeys(name for lines in self._lines for name in lines))
         rows: dict[str, Any] = {
             "member": self.members,
@@ -315,11 +313,6 @@ class Training:
         return "finished" if self.batch.until == self.program.steps else "running"
 
 
-def like(programs: Programs, count: int) -> Any:
-    """Shapes of a batch's members."""
-    return jax.eval_shape(programs.member, jax.ShapeDtypeStruct((count,), jnp.int32), {})
-
-
 def narrowed(layout: Layout, width: int, members: int) -> int:
     """The narrowest population of the ladder (each half as wide as the one before) that holds so many members."""
     while width // 2 >= max(1, members) and layout.width(width // 2) == width // 2:
@@ -334,6 +327,13 @@ def _small(population: Member, count: int) -> dict[str, Any]:
 
 def _first(tree: Any, count: int) -> Any:
     return jax.tree.map(lambda values: values[:count], tree)
+
+
+def _in_order(parts: Sequence[Member], order: Sequence[int], members: Sequence[int]) -> Member:
+    """Members that come in parts, in another `order`, put in the order of `members`."""
+    places = {member: place for place, member in enumerate(order)}
+    back = [places[member] for member in members]
+    return jax.tree.map(lambda *values: np.concatenate(values)[back], *parts)
 
 
 def _writable(member: Member) -> Member:

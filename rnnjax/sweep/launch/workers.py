@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 
 from rnnjax.experiment import own_code
-from rnnjax.store import cache_folder
+from rnnjax.store import keep_compiled
 
 
 def absolute(code: Sequence[str]) -> tuple[str, ...]:
@@ -49,6 +49,6 @@ def get_ready(code: Sequence[str], cores: int | None = None) -> None:
       InputError: code that is not there.
     """
     use_cores(cores)
-    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
+    keep_compiled()
     for spec in code:
         own_code(spec)
