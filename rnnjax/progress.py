@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 SHOWN = ("loss", "validation_loss", "accuracy", "symbols_per_second")
 LINE_SECONDS = 2.0  # between plain lines, so that a log file stays short
+
+
+def teller(*, quiet: bool) -> Callable[[str], None]:
+    """Says on stderr what is being done, unless it is to be quiet."""
+    return (lambda line: None) if quiet else partial(print, file=sys.stderr, flush=True)
 
 
 class Display:

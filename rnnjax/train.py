@@ -7,6 +7,7 @@ present (a clip, a dropout, an average of weights) is structure, and starts anot
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
@@ -25,6 +26,7 @@ from rnnjax.layers import Bidirectional, FeedForward, Prediction
 from rnnjax.tasks.base import Batch, Task, losses
 
 RUNNING, NON_FINITE, STOPPED = 0, 1, 2
+ROWS = "rows"  # the axis of devices that share the rows of a batch
 """What `Member.status` says: training, or frozen: loss or gradient was not finite, or it was told to stop."""
 
 
@@ -203,7 +205,7 @@ class Trainer:
     """
 
     def __init__(self, task: Task, make: Callable[..., Any], train: TrainConfig):
-        self.task, self.make, self.config = task, make, train
+        self.task, self.make, self.config, self.shares = task, make, train, 1
         self.epoch_steps = task.steps("train", train.batch)
         if self.epoch_steps < 1:
             raise InputError(
@@ -240,6 +242,22 @@ class Trainer:
                 "in train.carry_state",
                 "set one of the two to false",
             )
+
+    def sharing(self, devices: int) -> Trainer:
+        """The same training on several devices, each with its share of the rows of every batch.
+
+        To be called inside `jax.shard_map` over an axis called `ROWS`, the member being the same on all devices.
+
+        Raises:
+          InputError: rows that cannot be shared out.
+        """
+        if self.config.batch % (devices * self.config.accumulate):
+            raise InputError(
+                f"a batch of {self.config.batch} on {devices} devices", "in the layout", "choose a divisor of the batch"
+            )
+        shared = copy.copy(self)
+        shared.shares = devices
+        return shared
 
     def _check_patterns(self) -> None:
         """Checks that every pattern names a parameter."""
@@ -413,21 +431,29 @@ class Trainer:
 
     def gradients(self, member: Member, batch: Batch, key: jax.Array) -> tuple[Any, Any, Meter]:
         """Gradient of the objective by the parameters, the carried state after the batch, and this step's sums."""
-        parts = self.config.accumulate
         total = jnp.maximum(self.task.counted(batch).sum(), 1), jnp.maximum(self.hidden_steps(batch).sum(), 1)
+        if self.shares == 1:
+            return self._summed(member, member.carry, batch, key, total)
+        carry, batch = (_part(tree, jax.lax.axis_index(ROWS), self.shares) for tree in (member.carry, batch))
+        gradients, carry, meter = self._summed(member, carry, batch, key, total)
+        gradients, meter = _sum_of_shares((gradients, meter))
+        carry = jax.lax.all_gather(carry, ROWS, tiled=True)
+        return gradients, carry, dataclasses.replace(meter, steps=jnp.ones((), jnp.int32))
+
+    def _summed(
+        self, member: Member, carry: Any, batch: Batch, key: jax.Array, total: tuple[jax.Array, jax.Array]
+    ) -> tuple[Any, Any, Meter]:
+        """What `gradients` gives, for some rows of a batch of `total` answers and steps, one part after the other."""
+        parts = self.config.accumulate
         value = jax.value_and_grad(self.objective, has_aux=True)
         if parts == 1:
-            (_, (carry, meter)), gradients = value(member.params, member, member.carry, batch, key, total)
+            (_, (carry, meter)), gradients = value(member.params, member, carry, batch, key, total)
             return gradients, carry, meter
-        rows = self.config.batch // parts
-        split = partial(jax.tree.map, lambda v: v if v.ndim == 0 else v.reshape(parts, rows, *v.shape[1:]))
-        batches, carries = split(batch), split(member.carry)
 
         def part(sums, k):
-            pick = partial(jax.tree.map, lambda v: v if v.ndim == 0 else v[k])
-            inputs = (pick(carries), pick(batches), jax.random.fold_in(key, k), total)
-            (_, (carry, meter)), gradients = value(member.params, member, *inputs)
-            return jax.tree.map(jnp.add, sums, (gradients, meter)), carry
+            inputs = (_part(carry, k, parts), _part(batch, k, parts), jax.random.fold_in(key, k), total)
+            (_, (after, meter)), gradients = value(member.params, member, *inputs)
+            return jax.tree.map(jnp.add, sums, (gradients, meter)), after
 
         zeros = (jax.tree.map(jnp.zeros_like, member.params), Meter.empty())
         (gradients, meter), carry = jax.lax.scan(part, zeros, jnp.arange(parts))
@@ -451,7 +477,7 @@ class Trainer:
                 value += hyper[name] * self.activity(prediction, batch, power, total[1])
         for name, power in (("weight_l1", 1), ("weight_l2", 2)):
             if getattr(train, name) is not None:
-                value += hyper[name] * weight_penalty(params, power) / train.accumulate
+                value += hyper[name] * weight_penalty(params, power) / (train.accumulate * self.shares)
         carry = None if carry is None else jax.lax.stop_gradient(prediction.state)
         one = jnp.ones((), jnp.int32)
         return value, (carry, Meter(nats, answers, correct, value, jnp.zeros(()), one))
@@ -473,16 +499,19 @@ class Trainer:
     def evaluate(self, member: Member, data: Any) -> Meter:
         """Sums over the validation split, with the averaged weights if there are any."""
         rows = self.task.rows("validation", self.config.batch)
+        shares = self.shares if rows % self.shares == 0 else 1  # else each device measures all rows
         steps = self.task.steps("validation", rows)
         params = member.params if member.average is None else member.average
         model = self.model(params, member.fixed)
         order = self.task.order(jax.random.key(0), "validation", rows)
-        carry = model.initial_state(rows) if self.config.carry_state else None
+        carry = model.initial_state(rows // shares) if self.config.carry_state else None
 
         def add(k, state):
             carry, sums = state
 
             def judged(batch):
+                if shares > 1:
+                    batch = _part(batch, jax.lax.axis_index(ROWS), shares)
                 prediction = predict(model, batch, carry, None)
                 nats, answers, correct = answer_sums(self.task, prediction, batch)
                 zero = jnp.zeros(())
@@ -491,7 +520,8 @@ class Trainer:
 
             return self.taken(judged, data, order, k, "validation", rows)
 
-        return jax.lax.fori_loop(0, steps, add, (carry, Meter.empty()))[1]
+        sums = jax.lax.fori_loop(0, steps, add, (carry, Meter.empty()))[1]
+        return sums if shares == 1 else dataclasses.replace(_sum_of_shares(sums), steps=sums.steps)
 
     def judge(self, member: Member, validation: Meter) -> Member:
         """The member after a validation: its best loss, and how long it has waited for a better one."""
@@ -503,6 +533,24 @@ class Trainer:
             best_step=jnp.where(better, member.step, member.best_step),
             waited=jnp.where(better, 0, member.waited + 1),
         )
+
+
+def _part(tree: Any, k: jax.Array, parts: int) -> Any:
+    """Part `k` of the rows of all arrays; a number has no rows."""
+    return jax.tree.map(lambda v: v if v.ndim == 0 else v.reshape(parts, -1, *v.shape[1:])[k], tree)
+
+
+def _sum_of_shares(tree: Any) -> Any:
+    """The sum over devices, of all arrays of a type at once: what costs is that devices wait for each other."""
+    leaves, structure = jax.tree.flatten(tree)
+    kinds = dict.fromkeys(leaf.dtype for leaf in leaves)
+    for kind in kinds:
+        places = [k for k, leaf in enumerate(leaves) if leaf.dtype == kind]
+        whole = jax.lax.psum(jnp.concatenate([leaves[k].reshape(-1) for k in places]), ROWS)
+        ends = np.cumsum([leaves[k].size for k in places])[:-1]
+        for k, part in zip(places, jnp.split(whole, ends), strict=True):
+            leaves[k] = part.reshape(leaves[k].shape)
+    return jax.tree.unflatten(structure, leaves)
 
 
 def predict(model: Any, batch: Batch, carry: Any, key: jax.Array | None) -> Prediction:

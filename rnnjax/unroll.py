@@ -282,7 +282,9 @@ def _project(cell: Cell, weights: Weights, values: jax.Array, table: jax.Array |
         few = table.shape[0] <= values.size
         return Lookup(values, project(table)) if few else Projected(project(table[values]))
     if jnp.issubdtype(values.dtype, jnp.integer):
-        return Lookup(values, project(jnp.eye(cell.input + 1, cell.input)))  # the last row stands for no symbol
+        kernel = weights.input_kernel.astype(cell.dtype).astype(cell.state_dtype)
+        rows = jnp.pad(kernel, ((0, 1), (0, 0)))  # the last row stands for no symbol
+        return Lookup(values, rows if weights.bias is None else rows + weights.bias.astype(rows.dtype)[None])
     return Projected(project(values))
 
 

@@ -13,6 +13,7 @@ import pytest
 CHEAP = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 ANNOTATED = ("rnnjax.cells", "rnnjax.sequence", "rnnjax.executors", "rnnjax.unroll")
 
+os.environ.setdefault("RNNJAX_MEASURE", "0")  # rules choose how a test's training uses the machine
 jax.config.update("jax_numpy_rank_promotion", "raise")  # an axis that is broadcast is written down
 
 if find_spec("jaxtyping") and find_spec("beartype"):

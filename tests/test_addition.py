@@ -19,7 +19,7 @@ from rnnjax.experiment import Experiment, load
 from rnnjax.interpret import score_units
 from rnnjax.layers import ModelConfig
 from rnnjax.looks import LOOKS, Sight, Subject, addition, answers
-from rnnjax.tasks import Batch
+from rnnjax.tasks import Batch, base
 from rnnjax.tasks.addition import Addition, AdditionConfig
 from rnnjax.tasks.dates import FORMATS, MONTHS, Dates, DatesConfig, weekday
 from rnnjax.train import TrainConfig
@@ -96,10 +96,19 @@ def test_what_is_held_out_never_comes_in_training():
 
 def test_validation_is_the_same_each_time_and_training_is_not():
     task, keys = Addition(largest=99), [jax.random.key(seed) for seed in (1, 2)]
-    first, second = (jax.random.key_data(task.order(key, "validation", 50)) for key in keys)
-    assert_array_equal(first, second)
-    first, second = (jax.random.key_data(task.order(key, "train", 50)) for key in keys)
-    assert (np.asarray(first) != np.asarray(second)).any()
+    first, second = (task.take((), task.order(key, "validation", 50), 3, "validation", 50) for key in keys)
+    assert_array_equal(first.inputs, second.inputs)
+    first, second = (task.take((), task.order(key, "train", 50), 3, "train", 50) for key in keys)
+    assert (np.asarray(first.inputs) != np.asarray(second.inputs)).any()
+
+
+def test_an_epoch_drawn_at_once_has_the_batches_drawn_one_by_one(monkeypatch):
+    task, key = Addition(largest=99), jax.random.key(3)
+    ahead = task.order(key, "train", 10)
+    monkeypatch.setattr(base, "DRAWN_AHEAD", 0)
+    for index in (0, 7, 99):
+        found, expected = (task.take((), order, index, "train", 10) for order in (ahead, task.order(key, "train", 10)))
+        jax.tree.map(assert_array_equal, found, expected)
 
 
 @pytest.mark.parametrize("options", [{}, {"terms": 3, "operations": "+-"}, {"terms": 3, "fewest_terms": 2}])

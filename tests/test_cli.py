@@ -460,6 +460,18 @@ print([name for name in heavy if name in sys.modules], file=sys.stderr)
     assert done.stderr.strip() == "[]"
 
 
+def test_what_runs_an_experiment_draws_nothing_before_its_end():
+    code = """
+import sys
+import rnnjax
+rnnjax.run, rnnjax.load
+heavy = ("matplotlib", "orbax", "tensorstore", "pyarrow", "optuna", "scipy")
+print([name for name in heavy if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_a_wrong_command_is_answered_without_heavy_imports():
     code = """
 import sys

@@ -399,7 +399,7 @@ def test_training_goes_through_batches_of_several_shapes():
     programs, data = Programs(trainer), jax.device_put(task.data("train"))
     losses, step = [], 0
     member = programs.member(0)
-    for count in (trainer.epoch_steps, 25 * trainer.epoch_steps, trainer.epoch_steps):
+    for count in (trainer.epoch_steps, 40 * trainer.epoch_steps, trainer.epoch_steps):
         member = programs.chunk(member, data, np.int32(step), np.int32(count), np.bool_(True))
         losses.append(float(member.meter.nats) / int(member.meter.answers))
         step += count

@@ -36,7 +36,7 @@ import rnnjax as rx
 from rnnjax import config
 from rnnjax.config import InputError
 from rnnjax.experiment import Experiment, load
-from rnnjax.population import Programs, Rhythm, fit
+from rnnjax.population import Alone, Programs, Rhythm, fit
 from rnnjax.signals import listening
 from rnnjax.store import RunFolder, digest
 from rnnjax.tasks import Batch, Drawn, arrays
@@ -84,7 +84,7 @@ def test_the_environment_says_what_bits_depend_on(finished):
     assert environment["backend"] == jax.default_backend()
     assert environment["threads"] >= 1
     assert {"device", "devices", "xla_flags", "started", "platform"} <= environment.keys()
-    assert environment["layout"] == "one"
+    assert Alone(**environment["layout"]) == Alone(small=True) and environment["why"]
     assert environment["command"] == "rnnjax run small"
     (layer,) = environment["plan"]
     assert layer["layer"] == "0" and layer["executor"] == "fused" and len(layer["why"]) == 3

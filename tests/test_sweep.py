@@ -19,14 +19,14 @@ import pytest
 from small_runs import small, write_text
 
 import rnnjax as rx
-from rnnjax import config
+from rnnjax import choosing, config
 from rnnjax.cli import main
 from rnnjax.config import InputError
 from rnnjax.population import Layout, Programs
 from rnnjax.run.comparing import compared
 from rnnjax.run.sweeping import go_on
+from rnnjax.sweep import pages, story, training
 from rnnjax.sweep import plan as planning
-from rnnjax.sweep import story, training
 from rnnjax.sweep.pages import write_pages
 from rnnjax.sweep.plan import Plan, batches_of, groups, is_number, plan_programs
 from rnnjax.sweep.rungs import exploit, rungs, survivors
@@ -76,7 +76,7 @@ def with_layout(monkeypatch, layout: Layout) -> None:
 def alone(monkeypatch):
     """Members one after the other, and no page, unless a test wants it otherwise."""
     with_layout(monkeypatch, Layout(1))
-    monkeypatch.setattr(story, "write_pages", lambda *arguments: None)
+    monkeypatch.setattr(pages, "write_pages", lambda *arguments: None)
 
 
 # What shares a program
@@ -150,7 +150,7 @@ story_programs = story.programs_of
 
 def test_what_is_measured_is_remembered(text, monkeypatch, tmp_path):
     monkeypatch.setattr(planning, "candidates", lambda built, members: [Layout(1), Layout(3)])
-    monkeypatch.setattr(planning, "TIMED_SECONDS", 0.01)
+    monkeypatch.setattr(choosing, "TIMED_SECONDS", 0.01)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     found = groups(experiment(text), [{"train.learning_rate": rate} for rate in RATES])
     told: list[str] = []
@@ -190,13 +190,13 @@ def test_widths_share_a_program_where_that_takes_less_time(text, monkeypatch):
 
 
 def test_memory_is_foretold_from_two_widths(text, monkeypatch):
-    monkeypatch.setattr(planning, "TIMED_SECONDS", 0.01)
+    monkeypatch.setattr(choosing, "TIMED_SECONDS", 0.01)
     monkeypatch.setenv("XDG_CACHE_HOME", str(text.parent / "other"))
     found = groups(experiment(text, model__units=32), [{"seed": seed} for seed in range(40)])
     for layout in (Layout(1), Layout(4)):
         with_layout(monkeypatch, layout)
         ((program, _),) = plan_programs(found)
-        programs = story_programs(found[0].experiment, found[0].built, layout)
+        programs = story_programs(found[0].built, layout)
         foretold = program.bytes * 40 + program.shared_bytes
         held_out = programs.data["validation"].nbytes  # which the training program does not see
         assert abs(foretold - held_out - programs.bytes(40)) < 0.25 * programs.bytes(40)
@@ -243,7 +243,7 @@ def test_across_blocks_in_float64(text, monkeypatch, x64):
 
 def test_a_member_that_diverges_leaves_the_others_alone(text, monkeypatch):
     with_layout(monkeypatch, Layout(6))
-    monkeypatch.setattr(story, "write_pages", write_pages)
+    monkeypatch.setattr(pages, "write_pages", write_pages)
     healthy = sweep(text)
     hurt = {1, 4}
     begin = training.Training._beginning

@@ -18,7 +18,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from rnnjax.config import InputError
 from rnnjax.experiment import Built, Experiment
 from rnnjax.layers import ModelConfig
-from rnnjax.population import Layout, Programs, Rhythm, fit
+from rnnjax.population import Alone, Layout, Programs, Rhythm, fit
 from rnnjax.tasks import Arrays, Batch, Task, Text
 from rnnjax.train import NON_FINITE, RUNNING, Meter, TrainConfig, Trainer, learning_rate, losses, metrics
 
@@ -425,7 +425,7 @@ def text_trainer() -> Trainer:
 
 @cache
 def programs_of(lift: str) -> Programs:
-    return Programs(text_trainer(), {"one": None, "map": Layout(1), "vmap": Layout(3), "blocks": Layout(2)}[lift])
+    return Programs(text_trainer(), {"one": Alone(), "map": Layout(1), "vmap": Layout(3), "blocks": Layout(2)}[lift])
 
 
 def run_chunks(lift: str, member: Any, counts: list[int], clear: bool = False) -> Any:
@@ -512,7 +512,7 @@ def test_a_member_that_is_not_finite_leaves_the_others_alone(lift):
 
 def test_a_layout_for_devices_that_are_not_there():
     programs = Programs(text_trainer(), Layout(1, devices=999))
-    with pytest.raises(InputError, match="999 devices for a population, and there are"):
+    with pytest.raises(InputError, match="999 devices, and there are"):
         programs.population(np.arange(999), {})
         programs.placed(np.zeros(999))
 

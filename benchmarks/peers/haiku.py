@@ -1,141 +1,144 @@
-"""`letter_words` in Haiku and Optax, for `rnnjax.benchmarks.sweeps`: ``python -P haiku.py WORKLOAD.npz FORM``.
+"""Haiku: `hk.LSTM` by `hk.dynamic_unroll`, or by `hk.static_unroll` where sequences are short and that is faster.
 
-`FORM` is `loop` (one jitted step called again and again, its indices and data on the device, arrays donated: the form
-of Haiku's own examples) or `whole` (all steps of a call in one program). Of Haiku's two unrolls the faster is used.
-Prints a line of JSON when it is ready, with the losses of the first steps of the given order, and another after each
-line of input, which is a number of steps to train. Without ``-P``, Python would take this file for the library of the
-same name.
+Haiku's own `VanillaRNN` has a ReLU, and its `GRU` resets before the product: the cores below are those asked for.
+bfloat16 is a policy of jmp for `hk.Linear`: its products are in bfloat16, everything else is in float32.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-import json
-import sys
-import time
+import runpy
 from collections.abc import Callable
-from importlib.metadata import version
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
+
+if TYPE_CHECKING:
+    from rnnjax.benchmarks.peers.worker import Job, Prepared
 
 hk: Any = importlib.import_module("haiku")
+shared: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("_jax.py"))))
 
-UNITS, SYMBOLS = 3, 3
-TRIALS, STEPS_OF_TRIAL = 5, 200
+
+def versions() -> dict[str, str]:
+    """Of Haiku, and of what it computes with."""
+    return shared.versions("dm-haiku", "optax")
+
+
+def prepare(job: Job) -> Prepared:
+    """A step of training, or a layer alone."""
+    shared.common.refuse(job)
+    unrolls = {", dynamic_unroll": hk.dynamic_unroll}
+    if shared.common.short(job):
+        unrolls[", static_unroll"] = hk.static_unroll
+    if job.question == "step":
+        return shared.training(job, {name: _network(job, unroll) for name, unroll in unrolls.items()})
+    return shared.alone(job, {name: _layer(job, unroll) for name, unroll in unrolls.items()})
 
 
 class Elman(hk.RNNCore):
-    """``h = tanh(W x + U h + b)``; Haiku's own VanillaRNN has a ReLU."""
+    """``h = tanh(W x + U h + b)``."""
+
+    def __init__(self, units: int, name: str | None = None):
+        super().__init__(name)
+        self.units = units
 
     def __call__(self, inputs: jax.Array, state: jax.Array) -> tuple[jax.Array, jax.Array]:
         """One step."""
-        state = jnp.tanh(hk.Linear(UNITS)(inputs) + hk.Linear(UNITS, with_bias=False)(state))
+        read, kept = hk.Linear(self.units, name="input"), hk.Linear(self.units, with_bias=False, name="recurrent")
+        state = jnp.tanh(read(inputs) + kept(state))
         return state, state
 
     def initial_state(self, batch_size: int) -> jax.Array:
         """Zero."""
-        return jnp.zeros([batch_size, UNITS])
+        return jnp.zeros([batch_size, self.units])
 
 
-def network(unroll: Callable[..., Any]) -> Any:
-    """Logits after the last symbol of ``[batch, time]``, and the state they are read from, as a pure function."""
+class GRU(Elman):
+    """A GRU that resets after the product."""
+
+    def __call__(self, inputs: jax.Array, state: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """One step."""
+        x = jnp.split(hk.Linear(3 * self.units, name="input")(inputs), 3, axis=-1)
+        q = jnp.split(hk.Linear(3 * self.units, name="recurrent")(state), 3, axis=-1)
+        r, z = jax.nn.sigmoid(x[0] + q[0]), jax.nn.sigmoid(x[1] + q[1])
+        state = (1 - z) * jnp.tanh(x[2] + r * q[2]) + z * state
+        return state, state
+
+
+CORES = {"lstm": hk.LSTM, "gru": GRU, "elman": Elman}
+
+
+def _core_params(cell: str, weights: dict[str, np.ndarray], name: str) -> dict[str, dict[str, Any]]:
+    kernels = weights["input_kernel"], weights["recurrent_kernel"]
+    if cell != "lstm":
+        second = {"b": weights["recurrent_bias"]} if "recurrent_bias" in weights else {}
+        found = {
+            f"{name}/input": {"w": kernels[0], "b": weights["bias"]},
+            f"{name}/recurrent": {"w": kernels[1], **second},
+        }
+        return jax.tree.map(jnp.asarray, found)
+    i, f, g, o = (jnp.split(jnp.asarray(value), 4, axis=-1)[k] for value in [np.concatenate(kernels)] for k in range(4))
+    bi, bf, bg, bo = jnp.split(jnp.asarray(weights["bias"]), 4)  # Haiku adds one to the forget gate itself
+    joined = {"w": jnp.concatenate([i, g, f, o], axis=-1), "b": jnp.concatenate([bi, bg, bf - 1, bo])}
+    return {f"{name}/linear": joined}
+
+
+def _precision(job: Job) -> Any:
+    if job.workload["dtype"] != "bfloat16":
+        return contextlib.nullcontext()
+    policy = importlib.import_module("jmp").get_policy("params=float32,compute=bfloat16,output=float32")
+    return hk.mixed_precision.push_policy(hk.Linear, policy)
+
+
+def _network(job: Job, unroll: Callable[..., Any]) -> Any:
+    w, arrays = job.workload, job.arrays
 
     def forward(inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        core = Elman()
-        _, state = unroll(core, jax.nn.one_hot(inputs.T, SYMBOLS), core.initial_state(inputs.shape[0]))
-        return hk.Linear(SYMBOLS)(state), state
+        with _precision(job):
+            embed = hk.Embed(w["vocab"], w["embedding"], name="embedding") if w["embedding"] else None
+            read = shared.symbols(w, inputs) if embed is None else embed(inputs)
+            core = CORES[w["cell"]](w["units"], name="layer")
+            hidden, _ = unroll(core, read, core.initial_state(w["batch"]))
+            if w["decoder_units"]:
+                decoder = hk.LSTM(w["decoder_units"], name="decoder")
+                repeated = jnp.broadcast_to(hidden[-1], (w["answers"], *hidden.shape[1:]))
+                hidden, _ = unroll(decoder, repeated, decoder.initial_state(w["batch"]))
+            elif w["read"] == "last":
+                hidden = hidden[-1]
+            return hk.Linear(w["classes"], name="readout")(hidden), hidden
 
-    return hk.without_apply_rng(hk.transform(forward))
-
-
-class Training:
-    """The compiled programs of a training.
-
-    Args:
-      held: the workload.
-      unroll: `hk.dynamic_unroll`, a loop in the program, or `hk.static_unroll`, its steps one after the other.
-      form: as on the command line.
-    """
-
-    def __init__(self, held: dict[str, Any], unroll: Callable[..., Any], form: str):
-        inputs, targets = held["inputs"].astype(jnp.int32), held["targets"].astype(jnp.int32)
-        rule, activity = optax.adam(float(held["rate"]), eps=float(held["epsilon"])), float(held["activity_l1"])
-        apply, self.init, self.form = network(unroll).apply, rule.init, form
-
-        def objective(params: Any, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
-            logits, state = apply(params, inputs[rows])
-            loss = optax.softmax_cross_entropy_with_integer_labels(logits, targets[rows]).mean()
-            return loss + activity * jnp.abs(state).sum() / rows.size, loss
-
-        def step(state: Any, order: jax.Array) -> tuple[Any, jax.Array]:
-            params, moments, k = state
-            gradients, loss = jax.grad(objective, has_aux=True)(params, order[k])
-            updates, moments = rule.update(gradients, moments)
-            return (optax.apply_updates(params, updates), moments, k + 1), loss
-
-        def whole(state: Any, order: jax.Array, count: jax.Array) -> Any:
-            return jax.lax.fori_loop(0, count, lambda _, state: step(state, order)[0], state)
-
-        self.step, self.whole = jax.jit(step, donate_argnums=0), jax.jit(whole, donate_argnums=0)
-
-    def start(self, held: dict[str, Any]) -> Any:
-        """Parameters, moments, and the number of the next batch."""
-        params = {
-            "elman/linear": {"w": held["input_kernel"], "b": held["bias"]},
-            "elman/linear_1": {"w": held["recurrent_kernel"]},
-            "linear": {"w": held["readout_kernel"], "b": held["readout_bias"]},
-        }
-        params = jax.tree.map(jnp.copy, params)
-        return params, self.init(params), jnp.zeros((), jnp.int32)
-
-    def advance(self, state: Any, order: jax.Array, count: int) -> Any:
-        """So many steps within an epoch."""
-        if self.form == "whole":
-            return self.whole(state, order, jnp.int32(count))
-        for _ in range(count):
-            state, _ = self.step(state, order)
-        return state
-
-    def seconds(self, held: dict[str, Any]) -> float:
-        """What some steps take, the fastest of a few times."""
-        state, found = self.start(held), []
-        for _ in range(TRIALS + 1):
-            state = (*state[:2], jnp.zeros((), jnp.int32))
-            began = time.perf_counter()
-            state = jax.block_until_ready(self.advance(state, held["order"], STEPS_OF_TRIAL))
-            found.append(time.perf_counter() - began)
-        return min(found[1:])
+    w = {**w, "classes": arrays["readout.kernel"].shape[1]}
+    params: dict[str, Any] = {
+        **_core_params(w["cell"], shared.common.layer_of(job), "layer"),
+        "readout": {"w": jnp.asarray(arrays["readout.kernel"]), "b": jnp.asarray(arrays["readout.bias"])},
+    }
+    if w["embedding"]:
+        params["embedding"] = {"embeddings": jnp.asarray(arrays["embedding.embedding"])}
+    if w["decoder_units"]:
+        params |= _core_params("lstm", shared.common.layer_of(job, "decoder"), "decoder")
+    return shared.Network(params, hk.without_apply_rng(hk.transform(forward)).apply)
 
 
-def main(path: str, form: str) -> None:
-    """Reads the workload, shows that it is the same, and trains as often as it is asked to."""
-    held = {name: jnp.asarray(value) for name, value in np.load(path).items()}
-    each = {name: Training(held, getattr(hk, name), form) for name in ("dynamic_unroll", "static_unroll")}
-    chosen = min(each, key=lambda name: each[name].seconds(held))
-    training, order, losses = each[chosen], held["order"], []
-    shuffled = jax.jit(lambda key: jax.random.permutation(key, order.size).reshape(order.shape))
-    state, given = training.start(held), order
-    for _ in range(int(held["checked"])):
-        state, loss = training.step(state, order)
-        losses.append(float(loss))
-    print(json.dumps({"version": version("dm-haiku"), "form": f"{form}, {chosen}", "losses": losses}), flush=True)
-    done, epochs = len(losses), 0
-    for line in sys.stdin:
-        left = int(line)
-        while left:
-            if done == order.shape[0]:
-                epochs, done = epochs + 1, 0
-                given, state = shuffled(jax.random.key(epochs)), (*state[:2], jnp.zeros((), jnp.int32))
-            count = min(left, order.shape[0] - done)
-            state = training.advance(state, given, count)
-            done, left = done + count, left - count
-        jax.block_until_ready(state)
-        print(json.dumps({"trained": int(line)}), flush=True)
+def _layer(job: Job, unroll: Callable[..., Any]) -> Any:
+    w = job.workload
 
+    def forward(inputs: jax.Array) -> jax.Array:
+        with _precision(job):
+            core = CORES[w["cell"]](w["units"], name="layer")
+            return unroll(core, inputs, core.initial_state(w["batch"]))[0]
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    def recurrent(params: Any) -> jax.Array:
+        return (
+            params["layer/linear"]["w"][..., -w["units"] :, :]
+            if w["cell"] == "lstm"
+            else params["layer/recurrent"]["w"]
+        )
+
+    params = [_core_params(w["cell"], weights, "layer") for weights in shared.common.heads_of(job)]
+    return shared.Layer(params, hk.without_apply_rng(hk.transform(forward)).apply, recurrent)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from rnnjax.cli import describing, looking, running, sweeping, using
+from rnnjax.cli import benching, describing, looking, running, sweeping, using
 from rnnjax.config import InputError, nearest, parse_arguments
 
 BAD_INPUT = 2
@@ -93,5 +93,6 @@ COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[a
     "lesion": (looking.add_lesion, looking.lesion),
     "view": (looking.add_view, looking.view),
     "export": (using.add_export, using.export),
+    "bench": (benching.add_bench, benching.bench),
     "doctor": (describing.add_doctor, describing.doctor),
 }

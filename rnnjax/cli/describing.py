@@ -44,6 +44,11 @@ def add_experiment(parser: argparse.ArgumentParser, *, optional: bool = False) -
 def add_show(parser: argparse.ArgumentParser) -> None:
     """show an experiment: configuration, data, layers, memory, plan"""
     add_experiment(parser)
+    parser.add_argument(
+        "--plan",
+        action="store_true",
+        help="how it would use this machine, alone: each way timed, or why it cannot be; measured once, remembered",
+    )
     parser.add_argument("--data", action="store_true", help="what the data is made of, alone")
     parser.add_argument("--layer", action="store_true", help="the first recurrent layer alone: weights and shapes")
     parser.add_argument(
@@ -59,6 +64,9 @@ def show(known: argparse.Namespace) -> None:
 
     import_code(known)
     experiment = load(located(known.experiment), known.overrides)
+    if known.command == "show" and known.plan:
+        _show_plan(known, experiment)
+        return
     built = experiment.built
     if known.command == "show" and _show_part(known, built):
         return
@@ -88,6 +96,30 @@ def show(known: argparse.Namespace) -> None:
     print_table("plan", ["layer", "executor", "why"], [(p["layer"], p["executor"], "\n".join(p["why"])) for p in plan])
     settings = [(key, plain(value), doc) for key, value, _, doc in config.describe(experiment)]
     print_table("configuration (set any with --KEY VALUE)", ["key", "value", "about"], settings)
+
+
+def _show_plan(known: argparse.Namespace, experiment: Any) -> None:
+    """Prints how a training would use this machine, and what was measured of other ways."""
+    from rnnjax import choosing
+    from rnnjax.executors import EXECUTORS
+    from rnnjax.population import use_cores
+    from rnnjax.progress import teller
+    from rnnjax.store import keep_compiled
+
+    use_cores()
+    keep_compiled()
+    built = experiment.built
+    found = choosing.choose(built, measuring=True, everything=True, tell=teller(quiet=known.json))
+    plan = choosing.fitted(built, found.layout).plans()
+    refused = {name: why for name in EXECUTORS if (why := choosing.cannot(built, name))}
+    if known.json:
+        print_json({"layout": found.layout, "why": found.why, "cannot": refused, "plan": plan})
+        return
+    print(f"chosen: {choosing.described(found.layout)}\n")
+    print_table("measured", [""], [(line,) for line in found.why])
+    if refused:
+        print_table("cannot run", ["executor", "why"], list(refused.items()))
+    print_table("plan", ["layer", "executor", "why"], [(p["layer"], p["executor"], "\n".join(p["why"])) for p in plan])
 
 
 def _show_part(known: argparse.Namespace, built: Any) -> bool:

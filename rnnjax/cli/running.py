@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnjax.cli.describing import add_experiment, show
-from rnnjax.cli.options import add_code, import_code
+from rnnjax.cli.options import add_code
 from rnnjax.cli.sweeping import print_sweep
 from rnnjax.cli.terminal import print_json
 from rnnjax.config import InputError
@@ -21,6 +21,9 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="of the run's folder (default: numbered after the experiment)")
     parser.add_argument("--dry-run", action="store_true", help="check everything and show it; train nothing")
     parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument(
+        "--no-measure", action="store_true", help="do not time ways to use this machine: take what rules choose"
+    )
 
 
 def run_experiment(known: argparse.Namespace) -> None:
@@ -41,16 +44,16 @@ def run_experiment(known: argparse.Namespace) -> None:
     from rnnjax.experiment import load
     from rnnjax.run import run
     from rnnjax.run.members import located
-    from rnnjax.store import keep_compiled
+    from rnnjax.sweep.launch.workers import get_ready
 
-    keep_compiled()
-    import_code(known)
+    get_ready(known.code)
     finished = run(
         load(located(known.experiment), known.overrides),
         known.root,
         known.name,
         quiet=known.quiet or known.json,
         command=known.line,
+        measure=False if known.no_measure else None,
     )
     _print_run(finished, known.json)
 
@@ -66,15 +69,15 @@ def add_resume(parser: argparse.ArgumentParser) -> None:
 
 def resume_run(known: argparse.Namespace) -> None:
     """Goes on where the run or the sweep stopped."""
-    from rnnjax.store import is_sweep, keep_compiled
+    from rnnjax.store import is_sweep
 
     if is_sweep(known.run):
         _resume_sweep(known)
         return
-    keep_compiled()
     from rnnjax.run import resume
+    from rnnjax.sweep.launch.workers import get_ready
 
-    import_code(known)
+    get_ready(known.code)
     _print_run(resume(known.run, known.overrides, quiet=known.quiet or known.json), known.json)
 
 

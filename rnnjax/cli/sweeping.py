@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rnnjax.cli.describing import add_experiment
 from rnnjax.cli.terminal import print_json, print_table
 from rnnjax.config import InputError, nearest
+from rnnjax.progress import teller
 
 ENGINES = "slurm, ray or hosts"
 
@@ -83,18 +82,13 @@ def run_sweep(known: argparse.Namespace) -> None:
         known.name,
         join=join,
         command=known.line,
-        tell=_teller(quiet),
+        tell=teller(quiet=quiet),
     )
     if known.launch:
         _launch(known, path, parameters)
     else:
         go_on(open_sweep(path), shard=shard, quiet=quiet)
     print_sweep(path, known.json)
-
-
-def _teller(quiet: bool) -> Callable[[str], None]:
-    """Says what is being done, unless it is to be quiet."""
-    return (lambda line: None) if quiet else partial(print, file=sys.stderr, flush=True)
 
 
 def _launch(known: argparse.Namespace, path: Path, parameters: Mapping[str, str]) -> None:
@@ -153,12 +147,13 @@ def _sorted_out(known: argparse.Namespace) -> tuple[list[str], Any, dict[str, An
 
 def _dry_run(known: argparse.Namespace, experiment: Any, space: Any, settings: Any) -> None:
     """Shows the plan of a sweep."""
+    from rnnjax.choosing import described
     from rnnjax.store import check_name
-    from rnnjax.sweep.plan import described, shaping
+    from rnnjax.sweep.plan import shaping
     from rnnjax.sweep.story import first_stage
 
     check_name(known.root, known.name)
-    stage = first_stage(experiment, space, settings, tell=_teller(known.json))
+    stage = first_stage(experiment, space, settings, tell=teller(quiet=known.json))
     plan = stage.plan
     if known.json:
         print_json({"members": len(stage.choices), **plan.to_dict(), "seconds": plan.seconds, "bytes": plan.bytes})

@@ -109,8 +109,7 @@ def _add_summed(cell: Cell, product: str, packed: jax.Array, q: jax.Array) -> ja
     summed = [gate for gate in gates if gate in cell.summed and gate in inputs]
     if not summed:
         return packed
-    if list(inputs) == summed:
-        return packed + q
+    # Gate by gate: XLA on CPU gives the sum of each a loop of its own, and does not vectorise loops over slices of one.
     parts, added = split(packed, inputs), split(q, gates)
     return pack({gate: parts[gate] + added[gate] if gate in summed else parts[gate] for gate in inputs}, inputs)
 
@@ -131,7 +130,11 @@ class _ProductRule:
 
     def operand_gradient(self, gradient, mask, transposed):
         cell = self.program.cell
-        back = matmul(cell, pack(gradient, cell.gate_widths(self.name)), transposed)
+        if len(transposed) == 1:
+            back = matmul(cell, pack(gradient, cell.gate_widths(self.name)), transposed[0])
+        else:
+            gates = zip(cell.gate_widths(self.name), transposed, strict=True)
+            back = sum(matmul(cell, gradient[gate], part) for gate, part in gates)
         return back if mask is None else back * mask
 
 
@@ -163,8 +166,7 @@ def _backward(program: Program, residuals, gradients: Result):
     packed, rest = (None, {}) if stored is None else stored
     before = _states_before(program, operands.state, states)
     shared = _differentiable(operands)
-    # Laid out once: a product that transposes its kernel in every step is slower on CPU.
-    transposed = {name: jax.lax.optimization_barrier(kernel.T) for name, kernel in operands.kernels.items()}
+    transposed = {name: _transposed(cell, name, kernel) for name, kernel in operands.kernels.items()}
     of_state: dict[str, str] = {}
 
     def step(carry, item):
@@ -244,6 +246,20 @@ def _backward(program: Program, residuals, gradients: Result):
 _run.defvjp(_forward, _backward)
 
 
+def _slow_bfloat16(cell: Cell) -> bool:
+    """Whether XLA multiplies long sums of bfloat16 numbers more slowly than it should, or than float32: on CPU."""
+    return cell.dtype == jnp.bfloat16 and jax.default_backend() == "cpu"
+
+
+def _transposed(cell: Cell, name: str, kernel: jax.Array) -> tuple[jax.Array, ...]:
+    """The transposed kernel of a product, whole or by gates.
+
+    Laid out once: a product that transposes its kernel in every step is slower on CPU.
+    """
+    widths = cell.gate_widths(name) if _slow_bfloat16(cell) else {"": kernel.shape[1]}
+    return jax.lax.optimization_barrier(tuple(part.T.astype(cell.dtype) for part in split(kernel, widths).values()))
+
+
 class _Shared(NamedTuple):
     """What every step shares and has a gradient."""
 
@@ -291,4 +307,6 @@ def _kernel_gradient(cell: Cell, operand: jax.Array, mask: jax.Array | None, gra
     """Sum over time and batch of operand times gradient, as one product: ``[operand, gates]``."""
     operand = operand if mask is None else operand * mask[None]
     operand, gradient = (v.reshape(-1, v.shape[-1]) for v in (operand, gradient))
+    if _slow_bfloat16(cell):
+        return operand.astype(cell.state_dtype).T @ gradient
     return matmul(cell, operand.T, gradient)

@@ -2,20 +2,63 @@
 
 Figures are made from `matplotlib.figure.Figure` itself, so that nothing here touches pyplot's global state,
 opens a window or writes a file: `svg` and `png` give a figure back as text and as bytes.
+
+Names are imported when they are first used: matplotlib takes half a second, and a run needs it only at its end.
 """
 
-from rnnjax.figures.averages import around, averages
-from rnnjax.figures.boxes import blended, film, symbol_boxes, symbol_colours
-from rnnjax.figures.coloured import BLUE_RED, PURPLE_ORANGE, coloured
-from rnnjax.figures.curves import curves, heatmap
-from rnnjax.figures.effects import atlas, credit
-from rnnjax.figures.films import film_strip
-from rnnjax.figures.gating import gates, saturated, saturation
-from rnnjax.figures.networks import feedforward_beside_recurrent, shapes_of_problems, unfolded, unfolding
-from rnnjax.figures.style import Figure, png, svg
-from rnnjax.figures.text import passage
-from rnnjax.figures.trajectories import Components, principal_components, trajectories
-from rnnjax.figures.weights import spectrum, weights
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rnnjax.figures.averages import around, averages
+    from rnnjax.figures.boxes import blended, film, symbol_boxes, symbol_colours
+    from rnnjax.figures.coloured import BLUE_RED, PURPLE_ORANGE, coloured
+    from rnnjax.figures.curves import curves, heatmap
+    from rnnjax.figures.effects import atlas, credit
+    from rnnjax.figures.films import film_strip
+    from rnnjax.figures.gating import gates, saturated, saturation
+    from rnnjax.figures.networks import feedforward_beside_recurrent, shapes_of_problems, unfolded, unfolding
+    from rnnjax.figures.style import Figure, png, svg
+    from rnnjax.figures.text import passage
+    from rnnjax.figures.trajectories import Components, principal_components, trajectories
+    from rnnjax.figures.weights import spectrum, weights
+
+_HOMES = {
+    "BLUE_RED": "coloured",
+    "Components": "trajectories",
+    "Figure": "style",
+    "PURPLE_ORANGE": "coloured",
+    "around": "averages",
+    "atlas": "effects",
+    "averages": "averages",
+    "blended": "boxes",
+    "coloured": "coloured",
+    "credit": "effects",
+    "curves": "curves",
+    "feedforward_beside_recurrent": "networks",
+    "film": "boxes",
+    "film_strip": "films",
+    "gates": "gating",
+    "heatmap": "curves",
+    "passage": "text",
+    "png": "style",
+    "principal_components": "trajectories",
+    "saturated": "gating",
+    "saturation": "gating",
+    "shapes_of_problems": "networks",
+    "spectrum": "weights",
+    "svg": "style",
+    "symbol_boxes": "boxes",
+    "symbol_colours": "boxes",
+    "trajectories": "trajectories",
+    "unfolded": "networks",
+    "unfolding": "networks",
+    "weights": "weights",
+}
 
 __all__ = [
     "BLUE_RED",
@@ -49,3 +92,26 @@ __all__ = [
     "unfolding",
     "weights",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"rnnjax.figures.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'rnnjax.figures' has no attribute '{name}'")
+
+
+class _Package(ModuleType):
+    """Keeps `figures.curves` and the like the functions that they are, beside modules of the same names."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __dir__() -> list[str]:
+    return __all__

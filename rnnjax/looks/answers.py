@@ -55,15 +55,17 @@ def written(subject: Subject, split: str = "validation") -> Written:
     task = subject.built.task
     split = split if task.data(split) is not None else "train"
     size = task.rows(split, QUESTIONS)
-    order = jax.random.key(QUESTIONS) if isinstance(task, Drawn) else task.order(jax.random.key(0), split, size)
     graph, variables = nnx.split(subject.model)
 
     @jax.jit
-    def asked(variables, data, order):
-        batch = task.take(data, order, 0, split, size)
+    def asked(variables, data):
+        if isinstance(task, Drawn):
+            batch = task.drawn(jax.random.fold_in(jax.random.key(QUESTIONS), 0), split, size)
+        else:
+            batch = task.take(data, task.order(jax.random.key(0), split, size), 0, split, size)
         return batch, nnx.merge(graph, variables).write(batch.inputs, lengths=batch.lengths, mask=batch.mask)
 
-    batch, given = asked(variables, jax.tree.map(jnp.asarray, task.data(split)), order)
+    batch, given = asked(variables, jax.tree.map(jnp.asarray, task.data(split)))
     counts = np.ones(batch.targets.shape, bool) if batch.counts is None else np.asarray(batch.counts)
     return Written(batch, np.asarray(given), counts)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rnnjax.experiment import Built
-from rnnjax.figures import Figure
 from rnnjax.tasks import Table
+
+if TYPE_CHECKING:
+    from rnnjax.figures import Figure
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,6 @@ import numpy as np
 
 from rnnjax import config, figures
 from rnnjax.experiment import storable
-from rnnjax.figures import Figure
 from rnnjax.looks import Sight
 from rnnjax.looks.base import most_varied
 from rnnjax.recording import Recording
@@ -24,9 +23,10 @@ from rnnjax.tasks import Table, Text
 from rnnjax.tasks.base import aligned
 
 if TYPE_CHECKING:
+    from rnnjax.figures import Figure
     from rnnjax.run.opened import Checkpoint, Run
 
-Drawn = list[tuple[str, str, Figure]]
+Drawn = list[tuple[str, str, "Figure"]]
 """Titles, captions and figures."""
 
 VIEW = "view.html"

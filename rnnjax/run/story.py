@@ -15,15 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax import config
+from rnnjax.choosing import choose, fitted, measures
 from rnnjax.config import InputError
 from rnnjax.experiment import CONFIG_FILE, DATA_FILE, Built, Experiment, changed, storable
-from rnnjax.population import Programs, Progress, Rhythm, fit
-from rnnjax.progress import showing
+from rnnjax.population import Alone, Programs, Progress, Rhythm, fit
+from rnnjax.progress import showing, teller
 from rnnjax.recording import Film
 from rnnjax.run.exploring import FILM
 from rnnjax.run.opened import Run, open_run
 from rnnjax.signals import Interrupted, listening
-from rnnjax.store import RunFolder, digest
+from rnnjax.store import RunFolder, check_name, digest
 from rnnjax.tasks import Arrays, Task, Text
 from rnnjax.timing import describe_environment
 from rnnjax.train import NON_FINITE, Member, Meter, Trainer, learning_rate, metrics
@@ -42,6 +43,7 @@ def run(
     *,
     quiet: bool = True,
     command: str = "",
+    measure: bool | None = None,
 ) -> Run:
     """Runs an experiment: trains it, and leaves a folder with all that belongs to it.
 
@@ -51,6 +53,8 @@ def run(
       name: of the run's folder; a numbered one after the experiment if None.
       quiet: whether to show no progress.
       command: what the report says the run was started with.
+      measure: whether ways to use this machine are timed, where they are not remembered; else rules choose. None:
+        unless the environment variable RNNJAX_MEASURE is 0.
 
     Raises:
       InputError: data that cannot be read, parts that do not fit, a name that exists. No folder is left.
@@ -58,18 +62,25 @@ def run(
       Interrupted: a signal came; the run is saved, and can be resumed.
     """
     built = experiment.built
-    plan = built.plans()
     member = jax.jit(built.trainer.member)(experiment.seed)
     Rhythm(built.trainer)
     _check_looking(built)
-    environment = describe_environment() | {"command": command, "layout": "one", "plan": plan}
+    check_name(root, name)
+    layout, why = choose(built, measuring=measures() if measure is None else measure, tell=teller(quiet=quiet))
+    built = fitted(built, layout)
+    environment = describe_environment() | {
+        "command": command,
+        "layout": dataclasses.asdict(layout),
+        "why": why,
+        "plan": built.plans(),
+    }
     folder = RunFolder.create(root, name, config.dump(storable(experiment)), environment, stem=experiment.name)
     if isinstance(experiment.task, Arrays):
         experiment.task.save(folder.path / DATA_FILE)
     started = Run(folder.path, experiment.task if isinstance(experiment.task, Task) else None)
     with started.folder.lock():
         started.folder.save(0, member, metric=None)
-        _train(started, built, member, 0, quiet)
+        _train(started, built, layout, member, 0, quiet)
     return started
 
 
@@ -104,12 +115,13 @@ def go_on(run: Run, overrides: Mapping[str, Any] | None = None, *, quiet: bool =
             )
     with run.folder.lock():
         experiment = changed(run.experiment, overrides) if overrides else run.experiment
-        planned = run.folder.environment().get("plan", [])
-        stored = {entry["executor"] for entry in planned}
+        environment = run.folder.environment()
+        stored = {entry["executor"] for entry in environment.get("plan", [])}
+        layout = _layout(environment.get("layout"))
         if experiment.model.executor == "auto" and len(stored) == 1:
             model = dataclasses.replace(experiment.model, executor=stored.pop())
             experiment = dataclasses.replace(experiment, model=model)
-        built = experiment.built
+        built = fitted(experiment.built, layout)
         like = jax.eval_shape(built.trainer.member, 0)
         member = jax.tree.map(jnp.asarray, run.folder.restore(like))
         step, train = int(member.step), built.trainer.config
@@ -131,8 +143,14 @@ def go_on(run: Run, overrides: Mapping[str, Any] | None = None, *, quiet: bool =
             member = _extended(run, member, built)
             run.experiment = changed(run.experiment, overrides)
             run.folder.write_text(CONFIG_FILE, config.dump(storable(run.experiment)))
-        _train(run, built, member, step, quiet)
+        _train(run, built, layout, member, step, quiet)
     return run
+
+
+def _layout(stored: Any) -> Alone:
+    """How a run used its hardware; a member of a sweep, made a run, goes on as any single training does."""
+    alone = isinstance(stored, dict) and "block" not in stored
+    return Alone(**stored) if alone else Alone()
 
 
 def _extended(run: Run, member: Member, built: Built) -> Member:
@@ -151,9 +169,10 @@ def _warn_of_other_bits(run: Run) -> None:
         print(f"note: {', '.join(keys)} differ from those the run began with; bits may too", file=sys.stderr)
 
 
-def _train(run: Run, built: Built, member: Member, start: int, quiet: bool) -> None:
+def _train(run: Run, built: Built, layout: Alone, member: Member, start: int, quiet: bool) -> None:
     """Trains to the end, to a signal, or to a loss that is not finite; logs, saves, sums up and reports."""
-    programs, rhythm, log = Programs(built.trainer), Rhythm(built.trainer), _Log(run, built)
+    programs, rhythm, log = Programs(built.trainer, layout), Rhythm(built.trainer), _Log(run, built)
+    member = programs.placed(member)
     train, status = built.trainer.config, "finished"
     with (
         _film(run, built, member, start) as film,

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnjax import figures
+from rnnjax.choosing import described
 from rnnjax.config import InputError
 from rnnjax.figures import sweeps
 from rnnjax.figures.style import Figure
 from rnnjax.report.sweep import sweep_page
 from rnnjax.sweep.importance import Importance, importance_of
-from rnnjax.sweep.plan import described
 from rnnjax.sweep.spaces import Range, When, unconditional
 from rnnjax.sweep.table import Curves, Table, direction_of
 

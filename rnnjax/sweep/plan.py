@@ -8,8 +8,6 @@ it is stored with the sweep, and whoever goes on with the sweep goes by it.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -18,27 +16,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from rnnjax import config
+from rnnjax.choosing import NUMBERS, Remembered, candidates, measure, programs_of
 from rnnjax.config import InputError
-from rnnjax.experiment import Built, Experiment, changed, storable
+from rnnjax.experiment import Built, Experiment, changed
 from rnnjax.layers import FIXED_OPTIONS, RATES
 from rnnjax.padding import refuse
 from rnnjax.population import Layout, Programs, Rhythm, free_bytes
-from rnnjax.store import atomic_write, cache_folder
-from rnnjax.timing import describe_environment
-from rnnjax.train import TrainConfig
 
 MEMORY = 0.6  # share of what is free that a batch may take
 WIDEST = 1024  # members of a batch, where nobody says otherwise: what a kill loses, and what a checkpoint holds
-SIDE_BY_SIDE = 64  # members of a block on CPU: more of them do not fit its caches
-UNROLLED = 32  # steps of a loop that are laid out side by side for small networks on CPU
-SMALL_UNITS = 32  # beyond, batched products are slower than one after the other on CPU
-PATIENCE = 3.0  # a layout that takes so many times the best one's time is given up after one call
 PADDED = "model.units"  # in which members may differ and share a program, where padding is inert
-TIMED_SECONDS = 0.4  # of each call that is timed
-FORM = 2  # of what is remembered on disk: another number where it changes
-
-TRAINED = frozenset(f"train.{f.name}" for f in dataclasses.fields(TrainConfig) if str(f.type).startswith("float"))
 
 
 def is_number(key: str) -> bool:
@@ -47,7 +34,7 @@ def is_number(key: str) -> bool:
     section, _, inner = name.partition(".")
     return (
         key == "seed"
-        or key in TRAINED
+        or key in NUMBERS
         or name in RATES
         or section == "initial_scales"
         or (section == "options" and inner in FIXED_OPTIONS)
@@ -255,88 +242,6 @@ def _structure(choices: Mapping[str, Any]) -> Any:
     return tuple(sorted(shapes)), tuple(sorted(present))
 
 
-def candidates(built: Built, members: int) -> list[Layout]:
-    """Layouts worth measuring on this machine, the one that rules would choose first."""
-    count = jax.device_count()
-    devices = min(count, members)
-    if jax.default_backend() != "cpu":
-        return [Layout(-(-members // devices), devices)]
-    model, length = built.experiment.model, built.task.length
-    units = max(model.units) if isinstance(model.units, tuple) else model.units
-    unroll = length if 1 < length <= UNROLLED and model.unroll == 1 else 0
-    block = min(SIDE_BY_SIDE, -(-members // devices))
-    wide = [Layout(block, devices, small=True, unroll=unroll)] if block > 1 else []
-    alone = [Layout(1, devices), Layout(1, devices, small=True)]
-    return [*wide, *alone] if units <= SMALL_UNITS else [*alone, *wide]
-
-
-def laid_out(experiment: Experiment, layout: Layout) -> Experiment:
-    """The experiment as a layout wants its loops."""
-    if not layout.unroll:
-        return experiment
-    return dataclasses.replace(experiment, model=dataclasses.replace(experiment.model, unroll=layout.unroll))
-
-
-def programs_of(experiment: Experiment, built: Built, layout: Layout) -> Programs:
-    """The compiled programs of a population, the task shared with what is built already."""
-    if layout.unroll:
-        built = Built(laid_out(experiment, layout), built.task)
-    return Programs(built.trainer, layout)
-
-
-@dataclasses.dataclass(frozen=True)
-class Measured:
-    """What a layout costs: seconds as in `Program`."""
-
-    layout: Layout
-    step_seconds: float
-    compile_seconds: float
-
-
-def measure(group: Group, layouts: Sequence[Layout]) -> list[Measured]:
-    """Times layouts on members that are thrown away; one that cannot run here is left out."""
-    found: list[Measured] = []
-    for layout in layouts:
-        programs = programs_of(group.experiment, group.built, layout)
-        width = layout.width(min(layout.quantum, len(group.members)))
-        try:
-            compiling, pace = _timed(programs, width, min((each.step_seconds for each in found), default=None))
-        except jax.errors.JaxRuntimeError:  # an option that this XLA does not know, or no memory
-            if layout == layouts[-1] and not found:
-                raise
-            continue
-        found.append(Measured(layout, pace, compiling))
-    return found
-
-
-def _timed(programs: Programs, width: int, best: float | None) -> tuple[float, float]:
-    """Seconds of compilation, and of a step of a member."""
-    began = time.perf_counter()
-    member = jax.block_until_ready(programs.population(np.arange(width), {}))
-    step = 0
-
-    def call(count: int) -> float:
-        nonlocal member, step
-        start = time.perf_counter()
-        member = programs.chunk(member, programs.data["train"], np.int32(step), np.int32(count), np.bool_(False))
-        jax.block_until_ready(member.step)
-        step += count
-        return time.perf_counter() - start
-
-    call(1)
-    compiling = time.perf_counter() - began
-    count, seconds = 1, call(1)
-    while seconds < TIMED_SECONDS / 8:  # what a call costs besides its steps is not to be judged
-        count *= 4
-        seconds = call(count)
-    pace = seconds / count
-    if best is not None and pace / width > PATIENCE * best:
-        return compiling, pace / width
-    count = max(1, int(TIMED_SECONDS / pace))
-    paces = [call(count) / count for _ in range(3)]
-    return compiling, float(np.median(paces)) / width
-
-
 def plan_programs(
     found: Sequence[Group],
     *,
@@ -412,15 +317,16 @@ def _whole_time(program: Program, members: int) -> float | None:
 
 def _planned(group: Group, index: int, wanted: int, measuring: bool, tell: Callable[[str], None]) -> Program:
     built, layouts = group.built, candidates(group.built, wanted)
-    memory = _Memory(group, layouts)
-    known = memory.read()
+    numbers = [key for key, value in group.choices.items() if is_number(key) and value is not None]
+    memory = Remembered(built, layouts, numbers)
+    known = memory.read(Layout)
     if known is None and measuring:
         tell(f"measuring program {index + 1}: {_names(group)}")
         known = _measured(group, layouts, wanted)
         memory.write(known)
     best = known["layout"] if known else layouts[0]
     if known is None:
-        each, shared = _rough_bytes(programs_of(group.experiment, built, best))
+        each, shared = _rough_bytes(programs_of(built, best))
     else:
         each, shared = known["bytes"], known["shared_bytes"]
     room = MEMORY * free_bytes() - shared
@@ -454,9 +360,9 @@ def _planned(group: Group, index: int, wanted: int, measuring: bool, tell: Calla
 
 
 def _measured(group: Group, layouts: list[Layout], wanted: int) -> dict[str, Any]:
-    found = measure(group, layouts)
+    found = measure(group.built, layouts, len(group.members))
     best = min(found, key=lambda each: each.step_seconds)
-    programs = programs_of(group.experiment, group.built, best.layout)
+    programs = programs_of(group.built, best.layout)
     evaluation = None
     compiling = best.compile_seconds
     several = max(2 * best.layout.quantum, 4 * best.layout.devices)  # a single block is compiled without a loop
@@ -473,7 +379,7 @@ def _measured(group: Group, layouts: list[Layout], wanted: int) -> dict[str, Any
         compiling += max(0.0, times[0] - times[1])
     return {
         "layout": best.layout,
-        "why": [f"{described(each.layout)}: {1e6 * each.step_seconds:,.1f} µs a step of a member" for each in found],
+        "why": [*map(str, found)],
         "step_seconds": best.step_seconds,
         "evaluation_seconds": evaluation,
         "compile_seconds": compiling,
@@ -482,18 +388,9 @@ def _measured(group: Group, layouts: list[Layout], wanted: int) -> dict[str, Any
     }
 
 
-def described(layout: Layout) -> str:
-    """A layout in words."""
-    members = "members one after the other" if layout.block == 1 else f"{layout.block} members side by side"
-    parts = [members, f"on {layout.devices} device{'s' * (layout.devices > 1)}"]
-    parts += ["compiled for small arrays"] if layout.small else []
-    parts += [f"{layout.unroll} steps of the loop laid out"] if layout.unroll else []
-    return ", ".join(parts)
-
-
 def _measured_bytes(programs: Programs, width: int, wanted: int) -> tuple[int, int]:
     """Bytes of a member in training, and of what does not grow with members, on a device: from two widths."""
-    devices = programs.layout.devices if programs.layout else 1
+    devices = programs.layout.devices
     of_training = sum(leaf.nbytes for leaf in jax.tree.leaves(programs.data["train"]))
     shared = sum(leaf.nbytes for leaf in jax.tree.leaves(programs.data))
     here, taken = max(1, width // devices), programs.bytes(width) - of_training
@@ -512,43 +409,6 @@ def _rough_bytes(programs: Programs) -> tuple[int, int]:
 
 def _names(group: Group) -> str:
     return ", ".join(f"{key}={value}" for key, value in shaping(group.choices).items()) or "all members"
-
-
-class _Memory:
-    """What was measured, on disk, by all that it depends on: model, task, training, device, versions."""
-
-    def __init__(self, group: Group, layouts: list[Layout]):
-        environment = describe_environment()
-        plain = {key: value for key, value in group.choices.items() if is_number(key) and value is not None}
-        neutral = dataclasses.replace(storable(group.experiment), seed=0, name="")
-        described = config.to_dict(neutral)
-        for key in plain:
-            _forget(described, key)
-        about = {key: environment[key] for key in ("versions", "device", "devices", "threads", "xla_flags", "platform")}
-        tried = [dataclasses.asdict(each) for each in layouts]
-        text = json.dumps([FORM, described, about, tried], sort_keys=True, default=str)
-        self._file = cache_folder() / "layouts" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
-
-    def read(self) -> dict[str, Any] | None:
-        try:
-            found = json.loads(self._file.read_bytes())
-            return {**found, "layout": Layout(**found["layout"]), "why": [*found["why"], "remembered"]}
-        except (OSError, ValueError, TypeError, KeyError):
-            return None
-
-    def write(self, known: Mapping[str, Any]) -> None:
-        tree = {**known, "layout": dataclasses.asdict(known["layout"])}
-        try:
-            atomic_write(self._file, json.dumps(tree, indent=2).encode())
-        except OSError:
-            return  # it is measured again next time
-
-
-def _forget(tree: dict[str, Any], key: str) -> None:
-    *sections, last = key.split(".")
-    for section in sections:
-        tree = tree.get(section) or {}
-    tree.pop(last, None)
 
 
 def batches_of(

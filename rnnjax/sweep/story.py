@@ -23,6 +23,7 @@ import jax
 import numpy as np
 
 from rnnjax import config
+from rnnjax.choosing import programs_of
 from rnnjax.config import InputError, nearest
 from rnnjax.experiment import CONFIG_FILE, DATA_FILE, Built, Experiment, load, storable
 from rnnjax.padding import unpad
@@ -31,8 +32,7 @@ from rnnjax.progress import SweepDisplay, showing_sweep
 from rnnjax.signals import Interrupted
 from rnnjax.store import SWEEP_FILE, RunFolder, atomic_write, check_name, is_sweep
 from rnnjax.sweep.adaptive import Adaptive
-from rnnjax.sweep.pages import write_pages
-from rnnjax.sweep.plan import Batch, Group, Plan, Program, batches_of, chosen, groups, plan_programs, programs_of
+from rnnjax.sweep.plan import Batch, Group, Plan, Program, batches_of, chosen, groups, plan_programs
 from rnnjax.sweep.rungs import rungs, survivors
 from rnnjax.sweep.samplers import draw
 from rnnjax.sweep.settings import SweepConfig
@@ -376,7 +376,7 @@ class Sweep:
             self._programs.clear()
             program = self.plan.programs[index].here()
             (group,) = groups(self.experiment, [program.choices])
-            self._programs[index] = (program, group, programs_of(group.experiment, group.built, program.layout))
+            self._programs[index] = (program, group, programs_of(group.built, program.layout))
         return self._programs[index]
 
     def showing(self, quiet: bool = False) -> AbstractContextManager[SweepDisplay | None]:
@@ -534,6 +534,8 @@ class Sweep:
 
     def finish(self) -> None:
         """Writes the whole table and the summary, once all is done."""
+        from rnnjax.sweep.pages import write_pages  # which draws: matplotlib is not awaited until here
+
         table = self.table()
         table.write(self.path / "table.parquet")
         summary = self.summed_up(table)

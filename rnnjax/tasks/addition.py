@@ -131,9 +131,9 @@ class Addition(Drawn):
         """Sums as training draws them."""
         return self.write(*self.draw(key, size, "train"))
 
-    def take(self, data: Any, order: Any, index: Any, split: str, size: int) -> Batch:
-        """Sums drawn by the epoch's key and the batch's number."""
-        return self.write(*self.draw(jax.random.fold_in(order, index), size, split))
+    def drawn(self, key: jax.Array, split: str, size: int) -> Batch:
+        """Sums as the split has them."""
+        return self.write(*self.draw(key, size, split))
 
     def draw(self, key: jax.Array, size: int, split: str) -> tuple[jax.Array, jax.Array]:
         """Numbers to add, and their signs.

@@ -73,7 +73,7 @@ class Sequences(Drawn):
         there = jnp.arange(longest)[None] < lengths[:, None]
         return Batch(jnp.where(there, symbols, self.inputs), targets, lengths=lengths, counts=counts)
 
-    def drawn(self, key: jax.Array, size: int, split: str) -> Batch:
+    def drawn(self, key: jax.Array, split: str, size: int) -> Batch:
         """Sequences as long as those of a split; where all are as long, none has a length of its own."""
         shortest, longest = self.lengths[split]
         symbol_key, length_key = jax.random.split(key)
@@ -82,11 +82,7 @@ class Sequences(Drawn):
 
     def batch(self, key: jax.Array, size: int) -> Batch:
         """Sequences as in training."""
-        return self.drawn(key, size, "train")
-
-    def take(self, data: Any, order: Any, index: Any, split: str, size: int) -> Batch:
-        """Sequences as long as those of the split, drawn by the epoch's key and the batch's number."""
-        return self.drawn(jax.random.fold_in(order, index), size, split)
+        return self.drawn(key, "train", size)
 
     def text(self, symbols: Any) -> str:
         """A sequence as text, without the steps that do not exist."""

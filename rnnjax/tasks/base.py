@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax.layers import existing
+from rnnjax.sequence import ONE_HOT_LIMIT
 from rnnjax.tasks import concepts
 
 
@@ -220,8 +221,12 @@ class Task(abc.ABC):
         """Facts about the data that a person wants to see before training."""
 
 
+DRAWN_AHEAD = 2**16  # numbers in the batches of an epoch that is drawn at once, for each member of a population
+
+
 class Drawn(Task):
-    """A task whose batches are drawn from a key: endless, and never stored. A subclass writes `batch`.
+    """A task whose batches are drawn from a key: endless, and never stored. A subclass writes `batch`, and `drawn` if
+    validation draws others.
 
     Args:
       epoch_steps: batches that count as an epoch.
@@ -243,13 +248,25 @@ class Drawn(Task):
         """As given when the task was made."""
         return self.epoch_steps if split == "train" else self.validation_steps
 
+    def drawn(self, key: jax.Array, split: str, size: int) -> Batch:
+        """A batch as the split has them."""
+        return self.batch(key, size)
+
     def order(self, key: jax.Array, split: str, size: int) -> Any:
-        """The key of the epoch; validation has one of its own, the same each time."""
-        return key if split == "train" else jax.random.fold_in(jax.random.key(0), 1)
+        """The key of the epoch (validation has one of its own, the same each time); or, of a short epoch, all of its
+        batches, which are drawn at once in less time than one by one."""
+        key = key if split == "train" else jax.random.fold_in(jax.random.key(0), 1)
+        numbers = jnp.arange(self.steps(split, size))
+        one = jax.eval_shape(lambda key: self.drawn(key, split, size), key)
+        if numbers.size * sum(leaf.size for leaf in jax.tree.leaves(one)) > DRAWN_AHEAD:
+            return key
+        return jax.vmap(lambda index: self.drawn(jax.random.fold_in(key, index), split, size))(numbers)
 
     def take(self, data: Any, order: Any, index: Any, split: str, size: int) -> Batch:
         """The batch drawn by the epoch's key and the batch's number."""
-        return self.batch(jax.random.fold_in(order, index), size)
+        if isinstance(order, Batch):
+            return jax.tree.map(lambda v: v[index], order)
+        return self.drawn(jax.random.fold_in(order, index), split, size)
 
     def summary(self) -> dict[str, Any]:
         """Widths, and batches of an epoch."""
@@ -267,5 +284,13 @@ def losses(task: Task, outputs: jax.Array, batch: Batch) -> tuple[jax.Array, jax
         return error, jnp.zeros_like(error)
     logits = outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32))
     targets = batch.targets.astype(jnp.int32)
-    chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-    return jax.nn.logsumexp(logits, axis=-1) - chosen, jnp.argmax(logits, axis=-1) == targets
+    classes = logits.shape[-1]
+    number = jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
+    if classes <= ONE_HOT_LIMIT:
+        chosen = jnp.sum(jnp.where(number == targets[..., None], logits, 0), axis=-1)
+    else:
+        chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    # The first of the greatest, as `argmax` gives it, which XLA on CPU does not vectorise.
+    greatest = jnp.max(jax.lax.stop_gradient(logits), axis=-1, keepdims=True)
+    likeliest = jnp.min(jnp.where(logits == greatest, number, classes), axis=-1)
+    return jax.nn.logsumexp(logits, axis=-1) - chosen, likeliest == targets

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
-
 from rnnjax.experiment import own_code
+from rnnjax.population import use_cores
 from rnnjax.store import keep_compiled
 
 
@@ -21,21 +18,6 @@ def absolute(code: Sequence[str]) -> tuple[str, ...]:
         return f"{Path(source).expanduser().resolve()}:{name}" if source.endswith(".py") else spec
 
     return tuple(map(one, code))
-
-
-def use_cores(cores: int | None = None) -> None:
-    """Makes a device of every core, where there is nothing but a CPU; must come before JAX computes anything.
-
-    Where XLA_FLAGS says how many devices there are, that counts.
-
-    Args:
-      cores: how many; None: all that this process may run on.
-    """
-    if cores is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        with contextlib.suppress(RuntimeError):  # JAX has computed already, and keeps the devices that it has
-            jax.config.update("jax_num_cpu_devices", cores)
 
 
 def get_ready(code: Sequence[str], cores: int | None = None) -> None:

@@ -1,0 +1,23 @@
+"""How long is a full step of training: batch, forward, backward, Adam? The studies' networks, beside every peer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from rnnjax.benchmarks.harness import PEERS, Asked, Candidate, measure
+from rnnjax.benchmarks.workloads import WORKLOADS
+
+BEST_IN_ONE = "haiku"
+"""A peer that is measured too with all steps in one program, which its documentation does not have."""
+USUAL = ("words", "addition", "names", "mid", "shakespeare", "shakespeare/bfloat16")
+QUICK = ("words", "mid")
+
+
+def run(asked: Asked) -> Iterator[dict[str, Any]]:
+    """One row a candidate and workload: seconds a step."""
+    for workload in asked.workloads or [WORKLOADS[name] for name in (QUICK if asked.quick else USUAL)]:
+        candidates = asked.candidates("step", PEERS)
+        if any(candidate.peer == BEST_IN_ONE for candidate in candidates):
+            candidates.append(Candidate(BEST_IN_ONE, "step", options={"form": "whole"}, label=f"{BEST_IN_ONE} (whole)"))
+        yield from measure(asked, "step", workload, candidates)
