@@ -33,9 +33,19 @@ COMPARED = {
     "start": ("start", "run"),
 }
 """Questions put to peers too: file and function."""
-OURS_ALONE = ("recording", "dispatch", "streaming", "explorer", "lesions", "named_cells", "sweep_page", "studies")
+OURS_ALONE = (
+    "linear",
+    "recording",
+    "dispatch",
+    "streaming",
+    "explorer",
+    "lesions",
+    "named_cells",
+    "sweep_page",
+    "studies",
+)
 """Questions about rnnjax alone: files."""
-USUAL = (*COMPARED, "recording", "dispatch")
+USUAL = (*COMPARED, "linear", "recording", "dispatch")
 """What is asked if nothing is named."""
 NETWORK: dict[str, tuple[Callable[[str], Any], str]] = {
     "cell": (str, "elman, lstm or gru"),

@@ -1,10 +1,17 @@
-"""All steps at once, in logarithmic depth, for cells whose step is affine in the state: ``h = a h + b``.
+"""All steps at once, for cells whose step is affine in the state: ``h = a h + b``.
 
-Two steps compose to one, ``(a2, b2) (a1, b1) = (a2 a1, a2 b1 + b2)``, so ``lax.associative_scan`` computes every state
-in parallel (Blelloch 1990; Martin & Cundy 2018). A masked step is ``(1, 0)``, a reset ``(0, a h_initial + b)``.
+What gives `a` and `b` is computed for all steps together. Two steps compose to one, ``(a2, b2) (a1, b1) = (a2 a1, a2 b1
++ b2)``, so ``lax.associative_scan`` then computes every state in logarithmic depth (Blelloch 1990; Martin & Cundy
+2018). On a CPU, whose cores are few, the states are computed one after the other, in a loop that holds nothing else:
+the tree does twice the arithmetic, and goes over the memory once for each of its levels. The derivative is a recurrence
+of the same kind, so that nothing of the tree is stored.
+
+A masked step is ``(1, 0)``, a reset ``(0, a h_initial + b)``.
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -56,14 +63,45 @@ def run(program: Program, operands: Operands) -> Result:
         seen = {name: jnp.where(mask, value, 0) for name, value in seen.items()}
     first, last = (-1, 0) if program.reverse else (0, -1)
     b = b.at[first].add(a[first] * operands.state[field])
-
-    def combine(earlier, later):
-        return later[0] * earlier[0], later[0] * earlier[1] + later[1]
-
-    _, hidden = jax.lax.associative_scan(combine, (a, b), reverse=program.reverse)
+    hidden = recurrence(program.reverse, a, b)
     if field in recorded:
         seen[field] = hidden
     seen = jax.lax.stop_gradient(chosen(program.record, seen))
     kept = keep_all(program.record, operands.kept, seen, Steps(steps.mask, position=steps.position))
     found = {record.field: seen[record.field] for record in program.record if record.every_step}
     return Result(masked_outputs(hidden, steps.mask), {field: hidden[last]}, found, kept)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def recurrence(reverse: bool, a: jax.Array, b: jax.Array) -> jax.Array:
+    """``h[t] = a[t] h[t - 1] + b[t]`` from zero, ``[time, ...]``; with `reverse` from the last step to the first."""
+    return _states(reverse, a, b)
+
+
+@recurrence.defjvp
+def _tangent(reverse: bool, primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]):
+    (a, b), (d_a, d_b) = primals, tangents
+    hidden = recurrence(reverse, a, b)
+    before = _shifted(hidden, -1 if reverse else 1)
+    return hidden, _states(reverse, a, d_a * before + d_b)
+
+
+def _shifted(values: jax.Array, steps: int) -> jax.Array:
+    """Values moved by a step, to a later one (1) or an earlier one (-1); zero where none comes from."""
+    nothing = jnp.zeros_like(values[:1])
+    return jnp.concatenate([nothing, values[:-1]] if steps > 0 else [values[1:], nothing])
+
+
+def _states(reverse: bool, a: jax.Array, b: jax.Array) -> jax.Array:
+    if jax.default_backend() == "cpu":
+
+        def step(hidden, item):
+            hidden = item[0] * hidden + item[1]
+            return hidden, hidden
+
+        return jax.lax.scan(step, jnp.zeros_like(b[0]), (a, b), reverse=reverse)[1]
+
+    def combine(earlier, later):
+        return later[0] * earlier[0], later[0] * earlier[1] + later[1]
+
+    return jax.lax.associative_scan(combine, (a, b), reverse=reverse)[1]

@@ -19,8 +19,8 @@ from rnnjax.sequence import Operands, Program, input_items
 EXECUTORS: dict[str, ModuleType] = {"fused": fused, "associative": associative, "scan": scan}
 """Executors by name, in the order of preference."""
 
-ASSOCIATIVE_STEPS = {"cpu": None, "gpu": 32, "tpu": 32}
-"""Steps from which a parallel scan is preferred: never where cores are few, since it does twice the arithmetic."""
+ASSOCIATIVE_STEPS = {"cpu": 8, "gpu": 32, "tpu": 32}
+"""Steps from which what is computed for all steps at once is preferred; measured on CPU alone."""
 
 
 class Plan(NamedTuple):
@@ -62,14 +62,12 @@ def choose(program: Program, operands: Operands, asked: str = "auto") -> Plan:
     device = jax.default_backend()
     shortest = ASSOCIATIVE_STEPS.get(device)
     if reasons["associative"] is None and shortest is not None and time >= shortest:
-        chosen, why = "associative", f"{time} steps in parallel on {device}"
+        chosen, why = "associative", f"{time} steps at once on {device}"
         reasons |= {"fused": "it goes step by step", "scan": "it goes step by step"}
     else:
         chosen, why = "fused", f"one gradient for {time} steps of {batch} rows"
         reasons["associative"] = reasons["associative"] or (
-            f"on {device} its extra arithmetic costs more than steps in sequence"
-            if shortest is None
-            else f"{time} steps are fewer than {shortest}"
+            f"not known to pay on {device}" if shortest is None else f"{time} steps are fewer than {shortest}"
         )
         reasons["scan"] = "its gradient stores more and sums kernel gradients step by step"
     return Plan(chosen, why, tuple((name, why) for name, why in reasons.items() if name != chosen and why))
