@@ -392,28 +392,31 @@ class Trainer:
             member, batch, jax.random.fold_in(jax.random.wrap_key_data(member.key), step)
         )
         norm = optax.tree.norm(gradients)
-        if train.clip_norm is not None:
-            shrink = jnp.minimum(1.0, hyper["clip_norm"] / jnp.maximum(norm, 1e-30))
-            gradients = jax.tree.map(lambda g: g * shrink.astype(g.dtype), gradients)
-        updates, optimizer_state = optimizer(train, hyper).update(gradients, member.optimizer, member.params)
-        rate = learning_rate(train, hyper, step)
-        move = partial(self.move, rate, hyper.get("weight_decay"))
-        params = jax.tree_util.tree_map_with_path(move, updates, member.params)
-        average = member.average
-        if average is not None:
-            average = jax.tree.map(lambda a, p: a + (1 - hyper["average"]).astype(p.dtype) * (p - a), average, params)
         finite = jnp.isfinite(meter.nats) & jnp.isfinite(norm)
-        after = dataclasses.replace(
-            member,
-            params=params,
-            optimizer=optimizer_state,
-            average=average,
-            carry=carry,
-            step=member.step + 1,
-            meter=jax.tree.map(jnp.add, member.meter, dataclasses.replace(meter, gradient_norm=norm)),
-        )
-        goes_on = finite & (member.status == RUNNING)
-        after = jax.tree.map(lambda new, old: jnp.where(goes_on, new, old), after, member)
+
+        def moved(gradients: Any) -> Member:
+            if train.clip_norm is not None:
+                shrink = jnp.minimum(1.0, hyper["clip_norm"] / jnp.maximum(norm, 1e-30))
+                gradients = jax.tree.map(lambda g: g * shrink.astype(g.dtype), gradients)
+            updates, optimizer_state = optimizer(train, hyper).update(gradients, member.optimizer, member.params)
+            rate = learning_rate(train, hyper, step)
+            move = partial(self.move, rate, hyper.get("weight_decay"))
+            params = jax.tree_util.tree_map_with_path(move, updates, member.params)
+            average, share = member.average, 1 - hyper.get("average", jnp.zeros(()))
+            if average is not None:
+                average = jax.tree.map(lambda a, p: a + share.astype(p.dtype) * (p - a), average, params)
+            return dataclasses.replace(
+                member,
+                params=params,
+                optimizer=optimizer_state,
+                average=average,
+                carry=carry,
+                step=member.step + 1,
+                meter=jax.tree.map(jnp.add, member.meter, dataclasses.replace(meter, gradient_norm=norm)),
+            )
+
+        # A branch, so that old arrays need not be kept beside the new ones; under vmap both are computed, one selected.
+        after = jax.lax.cond(finite & (member.status == RUNNING), moved, lambda _: member, gradients)
         return dataclasses.replace(after, status=jnp.where(finite, member.status, NON_FINITE))
 
     def move(
