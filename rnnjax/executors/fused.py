@@ -66,31 +66,35 @@ def _loop(program: Program, operands: Operands, *, store: bool):
     """The forward loop: its result, and states and stored products of every step."""
     cell, source = program.cell, operands.source
     widths = cell.gate_widths("input")
+    items = input_items(source)
+    # XLA on CPU does not vectorise a loop over several slices of what is itself a slice of all steps: gates are taken
+    # apart before the loop, unless their sums are stored, which have loops of their own.
+    apart = isinstance(source, Projected) and not store and jax.default_backend() == "cpu"
 
     def step(carry, item):
         (state, kept), (inputs, steps) = carry, item
-        x = input_part(source, inputs)
-        sums, rest = {"packed": x}, {}
+        x = inputs if apart else split(input_part(source, inputs), widths)
+        sums, rest = dict(x), {}
 
         def product(name, operand, mask, before):
             operand = operand if mask is None else operand * mask
             q = matmul(cell, operand, operands.kernels[name])
-            sums["packed"] = _add_summed(cell, name, sums["packed"], q)
             gates = split(q, cell.gate_widths(name))
+            sums.update({gate: sums[gate] + gates[gate] for gate in gates if gate in cell.summed and gate in sums})
             if kept := _unsummed(cell, name):
                 rest[name] = pack(gates, kept)
             return gates
 
-        after, seen = composed_step(program, operands.constants, state, split(x, widths), steps, product)
+        after, seen = composed_step(program, operands.constants, state, x, steps, product)
         kept = keep(program.record, kept, seen, steps)
         states = after if store else {cell.output: after[cell.output]}
-        stored = (sums["packed"] if cell.summed else None, rest) if store and not program.remat else None
+        stored = (pack(sums, widths) if cell.summed else None, rest) if store and not program.remat else None
         return (after, kept), (states, stored, stacked(program.record, seen, states))
 
     (final, kept), (states, stored, found) = jax.lax.scan(
         step,
         (jax.tree.map(jnp.asarray, operands.state), operands.kept),
-        (input_items(source), operands.steps),
+        (split(items, widths) if apart else items, operands.steps),
         reverse=program.reverse,
         unroll=program.unroll,
     )
@@ -101,17 +105,6 @@ def _loop(program: Program, operands: Operands, *, store: bool):
 def _unsummed(cell: Cell, product: str) -> dict[str, int]:
     """The gates of `product` that cannot be stored as a sum with the input part."""
     return {gate: width for gate, width in cell.gate_widths(product).items() if gate not in cell.summed}
-
-
-def _add_summed(cell: Cell, product: str, packed: jax.Array, q: jax.Array) -> jax.Array:
-    """Adds the summed gates of a product to the packed input part."""
-    inputs, gates = cell.gate_widths("input"), cell.gate_widths(product)
-    summed = [gate for gate in gates if gate in cell.summed and gate in inputs]
-    if not summed:
-        return packed
-    # Gate by gate: XLA on CPU gives the sum of each a loop of its own, and does not vectorise loops over slices of one.
-    parts, added = split(packed, inputs), split(q, gates)
-    return pack({gate: parts[gate] + added[gate] if gate in summed else parts[gate] for gate in inputs}, inputs)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,16 +6,18 @@ import csv
 import html
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from rnnjax import config, figures
+from rnnjax.choosing import described
 from rnnjax.experiment import storable
 from rnnjax.looks import Sight
 from rnnjax.looks.base import most_varied
+from rnnjax.population import Alone, Layout
 from rnnjax.recording import Recording
 from rnnjax.report import Report, page
 from rnnjax.run.exploring import exploration, film_of
@@ -87,11 +89,20 @@ def _content(run: Run, **parts: Any) -> Report:
         status=summary.get("status", ""),
         configuration=config.to_dict(storable(run.experiment)),
         summary=summary,
-        environment={k: v for k, v in environment.items() if k not in ("plan", "command")},
+        environment={k: v for k, v in environment.items() if k not in ("plan", "command", "layout", "why")},
         layers=run.experiment.built.layers(),
-        plan=environment.get("plan", []),
+        plan=[*_use_of_machine(environment), *environment.get("plan", [])],
         **parts,
     )
+
+
+def _use_of_machine(environment: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """How the training of all layers used the machine, as an entry of the plan."""
+    layout = environment.get("layout")
+    if not isinstance(layout, dict):  # a run from before that was stored
+        return []
+    kind = Layout if "block" in layout else Alone
+    return [{"layer": "all", "executor": described(kind(**layout)), "why": list(environment.get("why", ()))}]
 
 
 def _samples(run: Run) -> list[dict[str, Any]]:
