@@ -10,7 +10,10 @@ from rnnjax.benchmarks.workloads import WORKLOADS
 
 BESIDE = ("torch", "haiku")
 """Peers that are usually asked: the fastest with kernels of its own, and the fastest on JAX."""
-USUAL = ("mid", "shakespeare", *(workload.name for workload in WORKLOADS.values() if workload.source))
+SELDOM = ("deepbench/lstm512-b32", "deepbench/lstm512-b64")
+"""Asked by name alone: they lie between others."""
+PUBLISHED = [workload.name for workload in WORKLOADS.values() if workload.source]
+USUAL = ("mid", "shakespeare", *(name for name in PUBLISHED if name not in SELDOM))
 QUICK = ("tiny", "deepbench/lstm256")
 
 

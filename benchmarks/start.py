@@ -71,7 +71,7 @@ def _commands(asked: Asked) -> Iterator[dict[str, Any]]:
 
 
 def _first_steps(asked: Asked, workload: Workload) -> Iterator[dict[str, Any]]:
-    rounds = asked.rounds or (1 if asked.quick else 3)
+    rounds = asked.rounds or (1 if asked.quick else 2)
     candidates = asked.candidates("step", PEERS)
     found: dict[Candidate, list[Process]] = {candidate: [] for candidate in candidates}
     failed: dict[Candidate, str] = {}
