@@ -93,9 +93,10 @@ def _unrolled(built: Built) -> int:
 
 
 def _draws_by_row(built: Built) -> bool:
-    model = built.experiment.model
-    rates = (model.dropout, model.input_dropout, model.recurrent_dropout, model.zoneout, built.experiment.train.forget)
-    return any(rate is not None for rate in rates)
+    model, train = built.experiment.model, built.experiment.train
+    rates = (model.dropout, model.input_dropout, model.recurrent_dropout, model.zoneout)
+    in_parts = train.forget is not None and train.accumulate > 1  # else it is drawn for the whole batch
+    return in_parts or any(rate is not None for rate in rates)
 
 
 def _other_executors(built: Built, *, everything: bool = False) -> list[str]:

@@ -470,7 +470,10 @@ class Trainer:
         train, hyper = self.config, member.hyper
         model = self.model(params, member.fixed)
         if carry is not None and train.forget is not None:
-            forgotten = jax.random.bernoulli(jax.random.fold_in(key, 1), hyper["forget"], batch.inputs.shape[:1])
+            rows = batch.inputs.shape[0] * self.shares  # drawn for all of them, however many devices share them
+            forgotten = jax.random.bernoulli(jax.random.fold_in(key, 1), hyper["forget"], (rows,))
+            if self.shares > 1:
+                forgotten = _part(forgotten, jax.lax.axis_index(ROWS), self.shares)
             carry = _restarted(model, forgotten[:, None], carry)
         prediction = predict(model, batch, carry, key)
         nats, answers, correct = answer_sums(self.task, prediction, batch)
