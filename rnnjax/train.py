@@ -415,8 +415,11 @@ class Trainer:
                 meter=jax.tree.map(jnp.add, member.meter, dataclasses.replace(meter, gradient_norm=norm)),
             )
 
+        going = member.status == RUNNING
+        if train.patience is not None:
+            going &= member.waited < train.patience
         # A branch, so that old arrays need not be kept beside the new ones; under vmap both are computed, one selected.
-        after = jax.lax.cond(finite & (member.status == RUNNING), moved, lambda _: member, gradients)
+        after = jax.lax.cond(finite & going, moved, lambda _: member, gradients)
         return dataclasses.replace(after, status=jnp.where(finite, member.status, NON_FINITE))
 
     def move(
