@@ -20,7 +20,6 @@ import jax
 import numpy as np
 
 from rnnjax import config
-from rnnjax.config import InputError
 from rnnjax.executors import EXECUTORS
 from rnnjax.experiment import Built, storable
 from rnnjax.population import Alone, Layout, Programs
@@ -33,7 +32,7 @@ UNROLLED = 32  # steps of a loop that are laid out side by side for small networ
 SMALL_UNITS = 32  # on CPU, beyond these units batched products are slower than one after the other
 SHARED_UNITS = (16, 768)  # on CPU, between these units devices may share the rows of a batch: see `alone`
 PATIENCE = 3.0  # a layout that takes so many times the best one's time is given up after one call
-TIMED_SECONDS = 0.4  # of each call that is timed
+TIMED_SECONDS = 0.2  # of each call that is timed
 SHORT_SECONDS = 10.0  # a training that takes no longer is not worth measuring further
 FORM = 3  # of what is remembered on disk: another number where it changes
 
@@ -59,15 +58,11 @@ def candidates(built: Built, members: int) -> list[Layout]:
     return layouts + [dataclasses.replace(layouts[0], executor=name) for name in _other_executors(built)]
 
 
-def alone(built: Built, *, everything: bool = False) -> list[Alone]:
+def alone(built: Built) -> list[Alone]:
     """Layouts of a training of one member worth measuring here, the one that rules would choose first.
 
     Devices may share the rows of a batch where nothing is drawn by row: what is drawn would be drawn otherwise. On CPU
     that pays where a product is too small for two threads, and large beside what waiting for each other costs.
-
-    Args:
-      built: what is trained.
-      everything: whether executors are among them that are known to lose.
     """
     units, train, layouts = _units(built), built.experiment.train, [Alone()]
     if jax.default_backend() == "cpu" and units <= SMALL_UNITS:
@@ -77,8 +72,13 @@ def alone(built: Built, *, everything: bool = False) -> list[Alone]:
         here = range(2, jax.device_count() + 1)
         fitting = [count for count in here if train.batch % (count * train.accumulate) == 0]
         layouts += [Alone(count, small=layouts[0].small) for count in sorted({*fitting[:1], *fitting[-1:]})]
-    others = _other_executors(built, everything=everything)
-    return layouts + [dataclasses.replace(layouts[0], executor=name) for name in others]
+    return layouts + [dataclasses.replace(layouts[0], executor=name) for name in _other_executors(built)]
+
+
+def losers(built: Built) -> list[Alone]:
+    """Layouts of a training of one member that could run here, and were never found to be the fastest."""
+    rivals, lost = _other_executors(built), _other_executors(built, lost=True)
+    return [dataclasses.replace(alone(built)[0], executor=name) for name in lost if name not in rivals]
 
 
 def _units(built: Built) -> int:
@@ -99,23 +99,20 @@ def _draws_by_row(built: Built) -> bool:
     return in_parts or any(rate is not None for rate in rates)
 
 
-def _other_executors(built: Built, *, everything: bool = False) -> list[str]:
-    """Executors that can run all layers, beside the one that rules choose."""
+def _other_executors(built: Built, *, lost: bool = False) -> list[str]:
+    """Executors that can run all layers, beside the one that rules choose; with those that always lost, if wanted."""
     if built.experiment.model.executor != "auto":
         return []
-    ruled = {entry["executor"] for entry in built.plans()}
+    plans = built.plans()
+    ruled = {entry["executor"] for entry in plans}
     # On CPU the scan was never faster in training: its gradient sums kernels step by step.
-    known_to_lose = {"scan"} if jax.default_backend() == "cpu" and not everything else set()
-    return [name for name in EXECUTORS if ruled - {name} and name not in known_to_lose and not cannot(built, name)]
+    left_out = {"scan"} if jax.default_backend() == "cpu" and not lost else set()
+    return [name for name in EXECUTORS if ruled - {name} and name not in {*left_out, *cannot(plans)}]
 
 
-def cannot(built: Built, executor: str) -> str | None:
-    """Why an executor cannot run a model, if so."""
-    try:
-        fitted(built, Alone(executor=executor)).plans()
-    except InputError as error:
-        return error.what
-    return None
+def cannot(plans: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Executors that cannot run all layers of `Built.plans`, and why."""
+    return {name: why for entry in plans for name, why in entry["cannot"].items()}
 
 
 def fitted(built: Built, layout: Layout | Alone) -> Built:
@@ -148,7 +145,8 @@ class Measured:
     compile_seconds: float
 
     def __str__(self) -> str:
-        return f"{described(self.layout)}: {1e6 * self.step_seconds:,.1f} µs a step{_of_member(self.layout)}"
+        whose = "" if isinstance(self.layout, Alone) else " of a member"
+        return f"{described(self.layout)}: {1e6 * self.step_seconds:,.1f} µs a step{whose}"
 
 
 def measure(
@@ -229,7 +227,8 @@ def choose(
     built: Built,
     *,
     measuring: bool,
-    everything: bool = False,
+    short: float | None = None,
+    lost: bool = False,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Choice:
     """Finds out how the training of one member uses this machine.
@@ -237,28 +236,42 @@ def choose(
     Args:
       built: what is trained.
       measuring: whether candidates are timed where they are not remembered; else the rules choose.
-      everything: whether executors are timed that are known to lose, and a short training too.
+      short: a training that takes no longer (seconds) is not worth measuring; None: `SHORT_SECONDS`.
+      lost: whether layouts that are known to lose are timed too.
       tell: told what is being measured.
     """
-    layouts = alone(built, everything=everything)
+    layouts = alone(built)
     if built.experiment.train.residence == "host":
         return Choice(layouts[0], ("by rule: data come from the host",))
-    if len(layouts) == 1 and not everything:
+    if len(layouts) == 1 and not lost:
         return Choice(layouts[0], ("by rule: nothing else is to be tried",))
-    memory = Remembered(built, layouts)
-    known = memory.read(Alone)
-    if known is None and measuring:
-        tell(f"measuring {len(layouts)} ways to train this here; it is remembered")
-        total = built.trainer.total
-        found = measure(built, layouts, worth=lambda seconds: everything or seconds * total >= SHORT_SECONDS)
-        if len(found) == 1 and len(layouts) > 1:
-            return Choice(found[0].layout, (f"by rule: a training of {found[0].step_seconds * total:.1f} s is short",))
-        best = min(found, key=lambda each: each.step_seconds)
-        known = {"layout": best.layout, "why": [*map(str, found)]}
-        memory.write(known)
-    if known is None:
+    short = SHORT_SECONDS if short is None else short
+    found = _timed_once(built, layouts, short, tell) if measuring else _remembered(built, layouts)
+    if found is None:
         return Choice(layouts[0], ("by rule: nothing was measured",))
-    return Choice(known["layout"], tuple(known["why"]))
+    beside = losers(built) if measuring and lost else []
+    return Choice(found.layout, (*found.why, *(_timed_once(built, beside, short, tell).why if beside else ())))
+
+
+def _timed_once(built: Built, layouts: Sequence[Alone], short: float, tell: Callable[[str], None]) -> Choice:
+    """The fastest of the layouts, measured if it is not remembered, and if a training is not short (seconds)."""
+    known = _remembered(built, layouts)
+    if known is not None:
+        return known
+    tell(f"measuring {len(layouts)} way{'s' * (len(layouts) > 1)} to train this here; it is remembered")
+    total = built.trainer.total
+    found = measure(built, layouts, worth=lambda seconds: seconds * total >= short)
+    if len(found) == 1 and len(layouts) > 1:
+        return Choice(found[0].layout, (f"by rule: a training of {found[0].step_seconds * total:.1f} s is short",))
+    best = min(found, key=lambda each: each.step_seconds)
+    known = Choice(best.layout, tuple(map(str, found)))
+    Remembered(built, layouts).write(known._asdict())
+    return known
+
+
+def _remembered(built: Built, layouts: Sequence[Alone]) -> Choice | None:
+    known = Remembered(built, layouts).read(Alone)
+    return None if known is None else Choice(known["layout"], tuple(known["why"]))
 
 
 def described(layout: Layout | Alone) -> str:
@@ -273,10 +286,6 @@ def described(layout: Layout | Alone) -> str:
     parts += [f"{layout.unroll} steps of the loop laid out"] if layout.unroll else []
     parts += [f"executor {layout.executor}"] if layout.executor else []
     return ", ".join(parts)
-
-
-def _of_member(layout: Layout | Alone) -> str:
-    return "" if isinstance(layout, Alone) else " of a member"
 
 
 class Remembered:
@@ -306,7 +315,11 @@ class Remembered:
         """What was measured, the best layout being of this kind; None if nothing was."""
         try:
             found = json.loads(self._file.read_bytes())
-            return {**found, "layout": kind(**found["layout"]), "why": [*found["why"], "remembered"]}
+            return {
+                **found,
+                "layout": kind(**found["layout"]),
+                "why": [f"{line} (remembered)" for line in found["why"]],
+            }
         except (OSError, ValueError, TypeError, KeyError):
             return None
 

@@ -110,7 +110,7 @@ class Built:
         ]
 
     def plans(self, record: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-        """Which executor runs each layer, and why not the others: found by tracing, without computing anything.
+        """Which executor runs each layer, why not the others, and which of them cannot: found by tracing alone.
 
         Args:
           record: quantities to record as LAYER.FIELD, to find out whether they exist.
@@ -131,6 +131,7 @@ class Built:
                 "layer": layer,
                 "executor": plan.executor,
                 "why": [plan.why, *(f"not {name}: {why}" for name, why in plan.others)],
+                "cannot": dict(plan.refused),
             }
             for layer, plan in found
         ]

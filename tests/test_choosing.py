@@ -15,7 +15,7 @@ from small_runs import STORY, small, write_text
 
 import rnnjax as rx
 from rnnjax import choosing
-from rnnjax.choosing import alone, cannot, choose, programs_of
+from rnnjax.choosing import alone, cannot, choose, losers, programs_of
 from rnnjax.cli import main
 from rnnjax.population import Alone
 
@@ -76,13 +76,14 @@ def test_rows_are_shared_where_nothing_is_drawn_by_row(text, monkeypatch):
 
 
 def test_an_executor_that_cannot_run_says_why(text):
-    assert "not affine" in (cannot(small(text).built, "associative") or "")
+    assert "not affine" in cannot(small(text).built.plans())["associative"]
+    assert "not affine" in cannot(small(text, model__executor="scan").built.plans())["associative"]
     linear = small(text, model__cell="min_gru").built
-    assert cannot(linear, "associative") is None
+    assert "associative" not in cannot(linear.plans())
     assert Alone(small=True, executor="fused") in alone(linear)  # the rules choose associative
-    assert [way.executor for way in alone(small(text).built, everything=True)][-1] == "scan"
+    assert [way.executor for way in losers(small(text).built)] == ["scan"]
     fixed = small(text, model__executor="scan").built
-    assert not any(way.executor for way in alone(fixed, everything=True))
+    assert not any(way.executor for way in alone(fixed)) and not losers(fixed)
 
 
 def test_what_was_measured_is_remembered(text, hasty):
@@ -90,7 +91,7 @@ def test_what_was_measured_is_remembered(text, hasty):
     found = choose(small(text).built, measuring=True, tell=told.append)
     assert len(told) == 1 and len(found.why) == 2 and found.layout in alone(small(text).built)
     again = choose(small(text, train__learning_rate=0.1, train__epochs=7).built, measuring=False)
-    assert again.layout == found.layout and again.why == (*found.why, "remembered")
+    assert again.layout == found.layout and again.why == tuple(f"{line} (remembered)" for line in found.why)
     assert choose(small(text, model__units=5).built, measuring=False).why == ("by rule: nothing was measured",)
 
 
@@ -103,7 +104,7 @@ def test_a_short_training_is_not_worth_measuring(text, hasty, monkeypatch):
 def test_all_ways_compute_the_same(text):
     built = small(text, model__cell="min_gru", train__carry_state=True, task__order="stream").built
     ends = []
-    for layout in alone(built, everything=True):
+    for layout in (*alone(built), *losers(built)):
         programs = programs_of(built, layout)
         start, count, clear = np.int32(0), np.int32(5), np.bool_(True)
         ends.append(jax.device_get(programs.chunk(programs.first([3]), programs.data["train"], start, count, clear)))
@@ -130,7 +131,11 @@ def test_a_run_goes_on_in_the_way_it_began(text, monkeypatch):
     assert gone_on.summary()["parameters_sha256"] == whole.summary()["parameters_sha256"]
 
 
-def test_the_plan_is_shown(text, hasty, capsys):
-    assert main(["show", "letter_words", "--plan", "--task.words", "300", "--task.held-out", "300"]) == 0
+def test_the_plan_is_shown_and_is_the_one_of_a_run(text, hasty, capsys):
+    words = ["letter_words", "--task.held-out", "300"]
+    assert main(["show", *words, "--plan"]) == 0
     shown = " ".join(capsys.readouterr().out.split())  # lines are broken where a terminal ends
-    assert "chosen: on one device" in shown and "µs a step" in shown and "not affine" in shown
+    assert "chosen: on one device" in shown and "executor scan: " in shown and "not affine" in shown
+    found = choose(rx.load("letter_words", {"task.held_out": 300}).built, measuring=False)
+    assert f"chosen: {choosing.described(found.layout)} " in shown
+    assert all(f"{line.removesuffix(' (remembered)')} " in shown for line in found.why)

@@ -62,9 +62,15 @@ def show(known: argparse.Namespace) -> None:
     from rnnjax.experiment import load
     from rnnjax.run.members import located
 
-    import_code(known)
+    planning = known.command == "show" and known.plan
+    if planning:
+        from rnnjax.sweep.launch.workers import get_ready
+
+        get_ready(known.code)
+    else:
+        import_code(known)
     experiment = load(located(known.experiment), known.overrides)
-    if known.command == "show" and known.plan:
+    if planning:
         _show_plan(known, experiment)
         return
     built = experiment.built
@@ -101,17 +107,12 @@ def show(known: argparse.Namespace) -> None:
 def _show_plan(known: argparse.Namespace, experiment: Any) -> None:
     """Prints how a training would use this machine, and what was measured of other ways."""
     from rnnjax import choosing
-    from rnnjax.executors import EXECUTORS
-    from rnnjax.population import use_cores
     from rnnjax.progress import teller
-    from rnnjax.store import keep_compiled
 
-    use_cores()
-    keep_compiled()
     built = experiment.built
-    found = choosing.choose(built, measuring=True, everything=True, tell=teller(quiet=known.json))
+    found = choosing.choose(built, measuring=True, short=0.0, lost=True, tell=teller(quiet=known.json))
     plan = choosing.fitted(built, found.layout).plans()
-    refused = {name: why for name in EXECUTORS if (why := choosing.cannot(built, name))}
+    refused = choosing.cannot(plan)
     if known.json:
         print_json({"layout": found.layout, "why": found.why, "cannot": refused, "plan": plan})
         return

@@ -24,11 +24,12 @@ ASSOCIATIVE_STEPS = {"cpu": 8, "gpu": 32, "tpu": 32}
 
 
 class Plan(NamedTuple):
-    """Which executor ran, why, and why each of the others did not."""
+    """Which executor ran, why, and why each of the others did not; among those, which could not, and why."""
 
     executor: str
     why: str
     others: tuple[tuple[str, str], ...]
+    refused: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
         lines = [f"{self.executor}: {self.why}", *(f"not {name}: {why}" for name, why in self.others)]
@@ -46,19 +47,19 @@ def choose(program: Program, operands: Operands, asked: str = "auto") -> Plan:
     Raises:
       InputError: `asked` is no executor, or cannot run this request.
     """
+    lookup({"auto": None, **EXECUTORS}, asked, "executor")
+    reasons: dict[str, str | None] = {name: module.refuse(program, operands) for name, module in EXECUTORS.items()}
+    refused = {name: why for name, why in reasons.items() if why}
     if asked != "auto":
-        lookup({"auto": None, **EXECUTORS}, asked, "executor")
-        reason = EXECUTORS[asked].refuse(program, operands)
-        if reason:
+        if asked in refused:
             raise InputError(
-                f"executor '{asked}' cannot run {type(program.cell).__name__} here: {reason}",
+                f"executor '{asked}' cannot run {type(program.cell).__name__} here: {refused[asked]}",
                 "in executor=",
                 "use executor='auto'",
             )
         others = tuple((name, f"'{asked}' was asked for") for name in EXECUTORS if name != asked)
-        return Plan(asked, "it was asked for", others)
+        return Plan(asked, "it was asked for", others, tuple(refused.items()))
     time, batch = input_items(operands.source).shape[:2]
-    reasons: dict[str, str | None] = {name: module.refuse(program, operands) for name, module in EXECUTORS.items()}
     device = jax.default_backend()
     shortest = ASSOCIATIVE_STEPS.get(device)
     if reasons["associative"] is None and shortest is not None and time >= shortest:
@@ -70,4 +71,5 @@ def choose(program: Program, operands: Operands, asked: str = "auto") -> Plan:
             f"not known to pay on {device}" if shortest is None else f"{time} steps are fewer than {shortest}"
         )
         reasons["scan"] = "its gradient stores more and sums kernel gradients step by step"
-    return Plan(chosen, why, tuple((name, why) for name, why in reasons.items() if name != chosen and why))
+    others = tuple((name, why) for name, why in reasons.items() if name != chosen and why)
+    return Plan(chosen, why, others, tuple(refused.items()))
