@@ -9,10 +9,9 @@ Names are imported when they are first used, so that ``import rnnjax`` costs not
 
 from __future__ import annotations
 
-import importlib
-import sys
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rnnjax.lazy import attached
 
 if TYPE_CHECKING:
     from rnnjax import cells, figures, interop, interpret, layers, recording, tasks
@@ -65,7 +64,7 @@ _HOMES = {
     "uniform": "sweep.spaces",
     "when": "sweep.spaces",
     "run": "run",
-    "open": "run",
+    "open": "run:open_run",
     "lesion_atlas": "interpret",
     "Recording": "recording",
     "Edit": "sequence",
@@ -136,25 +135,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"rnnjax.{name}")
-    if name in _HOMES:
-        value = getattr(importlib.import_module(f"rnnjax.{_HOMES[name]}"), "open_run" if name == "open" else name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module 'rnnjax' has no attribute '{name}'")
-
-
-class _Package(ModuleType):
-    """Keeps `rx.run` and the like the functions that they are: importing a module of that name would replace them."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
+__getattr__ = attached(__name__, _HOMES, _MODULES)
 
 
 def __dir__() -> list[str]:

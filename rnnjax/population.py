@@ -35,23 +35,32 @@ SMALL_PROGRAM = {  # small products are slower by way of a library, and on sever
 }
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Compiled:
+    """How a program is compiled, whoever is trained by it.
+
+    Attributes:
+      small: whether with XLA's options for small arrays (on CPU).
+      unroll: steps of the time loop laid out side by side; 0: as the model says.
+      executor: of all layers; empty: as the model says.
+    """
+
+    small: bool = False
+    unroll: int = 0
+    executor: str = ""
+
+
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class Layout(Compiled):
     """How the members of a population share the hardware.
 
     Attributes:
       block: members computed side by side; 1: each by itself, with the bits of a member alone.
       devices: devices with an equal share of the members each.
-      small: whether programs are compiled with XLA's options for small arrays (on CPU).
-      unroll: steps of the time loop laid out side by side; 0: as the model says.
-      executor: of all layers; empty: as the model says.
     """
 
     block: int = 1
     devices: int = 1
-    small: bool = False
-    unroll: int = 0
-    executor: str = ""
 
     @property
     def quantum(self) -> int:
@@ -115,18 +124,14 @@ class Layout:
 
 
 @dataclasses.dataclass(frozen=True)
-class Alone:
+class Alone(Compiled):
     """How the training of one member, without an axis of members, uses the hardware.
 
     Attributes:
       devices: devices that share the rows of each batch. Sums over rows are added up in another order then.
-      small, unroll, executor: as in `Layout`.
     """
 
     devices: int = 1
-    small: bool = False
-    unroll: int = 0
-    executor: str = ""
 
     @property
     def quantum(self) -> int:

@@ -323,8 +323,12 @@ def pack(gates: dict[str, jax.Array], widths: dict[str, int]) -> jax.Array:
 
 
 def matmul(cell: Cell, a: jax.Array, b: jax.Array) -> jax.Array:
-    """``a @ b`` with operands in the cell's compute type, accumulated in the type of its state."""
-    return jnp.matmul(a.astype(cell.dtype), b.astype(cell.dtype), preferred_element_type=cell.state_dtype)
+    """``a @ b`` with operands in the cell's compute type, accumulated in the type of its state.
+
+    The leading axes of ``a`` are taken as one: of several, XLA's gradient by ``b`` would transpose the whole result.
+    """
+    rows, columns = a.reshape(-1, a.shape[-1]).astype(cell.dtype), b.astype(cell.dtype)
+    return jnp.matmul(rows, columns, preferred_element_type=cell.state_dtype).reshape(*a.shape[:-1], b.shape[-1])
 
 
 def input_items(source: Projected | Lookup) -> jax.Array:

@@ -274,17 +274,18 @@ def _asked(edit: Edit, time: int, batch: int, width: int, dtype: Any, time_major
 def _project(cell: Cell, weights: Weights, values: jax.Array, table: jax.Array | None) -> Projected | Lookup:
     """The input part of every gate: one product for the whole sequence, or a row a symbol where symbols are fewer."""
 
-    def project(operand):
-        x = matmul(cell, operand, weights.input_kernel)
+    def biased(x):
         return x if weights.bias is None else x + jnp.expand_dims(weights.bias.astype(x.dtype), range(x.ndim - 1))
+
+    def project(operand):
+        return biased(matmul(cell, operand, weights.input_kernel))
 
     if table is not None:
         few = table.shape[0] <= values.size
         return Lookup(values, project(table)) if few else Projected(project(table[values]))
     if jnp.issubdtype(values.dtype, jnp.integer):
         kernel = weights.input_kernel.astype(cell.dtype).astype(cell.state_dtype)
-        rows = jnp.pad(kernel, ((0, 1), (0, 0)))  # the last row stands for no symbol
-        return Lookup(values, rows if weights.bias is None else rows + weights.bias.astype(rows.dtype)[None])
+        return Lookup(values, biased(jnp.pad(kernel, ((0, 1), (0, 0)))))  # the last row stands for no symbol
     return Projected(project(values))
 
 

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rnnjax"
 ROOMS = (
-    *("notation", "config", "timing", "cells", "sequence", "executors", "unroll", "layers", "interop"),
+    *("lazy", "notation", "config", "timing", "cells", "sequence", "executors", "unroll", "layers", "interop"),
     *(
         "tasks",
         "train",

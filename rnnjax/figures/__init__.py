@@ -8,10 +8,9 @@ Names are imported when they are first used: matplotlib takes half a second, and
 
 from __future__ import annotations
 
-import importlib
-import sys
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rnnjax.lazy import attached
 
 if TYPE_CHECKING:
     from rnnjax.figures.averages import around, averages
@@ -94,23 +93,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        value = getattr(importlib.import_module(f"rnnjax.figures.{_HOMES[name]}"), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module 'rnnjax.figures' has no attribute '{name}'")
-
-
-class _Package(ModuleType):
-    """Keeps `figures.curves` and the like the functions that they are, beside modules of the same names."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
+__getattr__ = attached(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:
