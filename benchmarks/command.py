@@ -9,18 +9,19 @@ import itertools
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rnnjax.benchmarks.results_files import Row, differences, read_results, side_by_side, value_text
 from rnnjax.config import InputError, nearest
 
 if TYPE_CHECKING:
     from rnnjax.benchmarks.harness import Asked
     from rnnjax.benchmarks.workloads import Workload
 
-Row = dict[str, Any]
 Table = Callable[[str, Sequence[str], Sequence[Sequence[Any]]], None]
 
 COMPARED = {
@@ -59,6 +60,8 @@ NETWORK: dict[str, tuple[Callable[[str], Any], str]] = {
 }
 """Options that make a workload of one's own; each may have several values, separated by commas."""
 CHOICES = {"cell": ("elman", "lstm", "gru"), "dtype": ("float32", "bfloat16")}
+FAMILIES = {"keras": ("keras_jax", "keras_tensorflow")}
+"""Names that stand for several peers."""
 LEAST = {"vocab": 0, "embedding": 0, "features": 0}
 
 
@@ -118,11 +121,13 @@ def ask(known: argparse.Namespace, table: Table) -> None:
     from rnnjax.timing import describe_environment
 
     began, environment, rows = time.perf_counter(), describe_environment(), list[Row]()
-    for name in questions:
-        for row in _answers(name, asked):
-            rows.append({**row, "environment": environment})
-            _keep(known, rows[-1])
-            asked.tell(_in_a_line(row))
+    with tempfile.TemporaryDirectory(prefix="rnnjax-bench-") as cache:
+        asked = dataclasses.replace(asked, cache=Path(cache))
+        for name in questions:
+            for row in _answers(name, asked):
+                rows.append({**row, "environment": environment})
+                _keep(known, rows[-1])
+                asked.tell(_in_a_line(row))
     asked.tell(f"done in {time.perf_counter() - began:.0f} s")
     if not known.json:
         show(rows, table)
@@ -138,7 +143,7 @@ def show(rows: Sequence[Row], table: Table) -> None:
         else:
             plain = [{k: v for k, v in row.items() if k not in ("question", "environment")} for row in group]
             heads = list(dict.fromkeys(key for row in plain for key in row))
-            table(question, heads, [[_number(row.get(key)) for key in heads] for row in plain])
+            table(question, heads, [[value_text(row.get(key)) for key in heads] for row in plain])
 
 
 def plain_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -201,11 +206,12 @@ def _asked(known: argparse.Namespace) -> Asked:
         if not sign or not python:
             raise InputError(f"'{pair}' names no Python", "in --python", "give PEER=PYTHON, as torch=/usr/bin/python3")
         for name in names.split(","):
-            pythons.update(dict.fromkeys(harness.members_of_family(name, "in --python"), python))
+            peers = _peers(name, (*harness.PEERS, harness.OURS), "in --python")
+            pythons.update(dict.fromkeys(peers, python))
     backend = jax.default_backend()
     return harness.Asked(
         workloads=workloads(known),
-        peers=None if known.peers is None else harness.chosen_peers(known.peers),
+        peers=None if known.peers is None else chosen_peers(known.peers),
         pythons=pythons,
         threads=threads,
         device=backend if backend in ("cpu", "tpu") else "gpu",
@@ -215,6 +221,34 @@ def _asked(known: argparse.Namespace) -> Asked:
         quick=known.quick,
         tell=lambda line: print(line, file=sys.stderr, flush=True),
     )
+
+
+def chosen_peers(text: str) -> tuple[str, ...]:
+    """The peers that a comma-separated text names, or `none`, or `all`.
+
+    Raises:
+      InputError: an unknown name.
+    """
+    from rnnjax.benchmarks.harness import PEERS
+
+    if text in ("none", "all"):
+        return () if text == "none" else PEERS
+    names = filter(None, (part.strip() for part in text.split(",")))
+    return tuple(dict.fromkeys(peer for name in names for peer in _peers(name, PEERS, "in --peers")))
+
+
+def _peers(name: str, known: Sequence[str], where: str) -> tuple[str, ...]:
+    """The peers that a name stands for: itself, or both of Keras.
+
+    Raises:
+      InputError: there is none of that name.
+    """
+    plain = name.replace("-", "_")
+    if plain in FAMILIES:
+        return FAMILIES[plain]
+    if plain in known:
+        return (plain,)
+    raise _unknown("peer", name, (*known, *FAMILIES), where)
 
 
 def _of_ones_own(known: argparse.Namespace) -> bool:
@@ -299,8 +333,6 @@ def _keep(known: argparse.Namespace, row: Row) -> None:
 
 def _compare(known: argparse.Namespace, table: Table) -> None:
     """Shows two files of results side by side, and what their circumstances differ in."""
-    from rnnjax.benchmarks.results_files import differences, read_results, side_by_side
-
     a, b = (read_results(path) for path in known.compare)
     rows, apart = side_by_side(a, b), differences(a, b)
     if known.json:
@@ -341,7 +373,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def _in_a_line(row: Row) -> str:
     if row["question"] not in COMPARED:
-        return f"  {row['question']}: " + ", ".join(f"{k} {_number(v)}" for k, v in row.items() if k != "question")
+        return f"  {row['question']}: " + ", ".join(f"{k} {value_text(v)}" for k, v in row.items() if k != "question")
     place, name, took, ratio, *_ = _cells(row)
     return f"  {place}: {name} {took}" + (f", {ratio} times as long" if ratio else "")
 
@@ -351,7 +383,3 @@ def _time(seconds: float | None) -> str:
         return ""
     unit, factor = next((u for u in (("s", 1.0), ("ms", 1e3), ("us", 1e6)) if seconds * u[1] >= 1), ("us", 1e6))
     return f"{seconds * factor:.3g} {unit}"
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import json
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
+from rnnjax.benchmarks.chromium import ABSENT, painted_ms, views
 from rnnjax.report import Exploration, FilmOf, Layer, Note, Report, page
-
-QUIET = (
-    "--disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
-    "--disable-sync"
-)
-"""What Chromium is started with, so that it asks the network for nothing."""
 
 PARAGRAPHS = (
     "The carrier came up the hill before the rain, and nobody at the mill was ready for him.",
@@ -122,18 +111,7 @@ def _guesses(text: str, loss: np.ndarray, draws: np.random.Generator) -> list[li
     return rows
 
 
-CHOOSE = """async (units) => {
-  const times = [];
-  for (const unit of units) {
-    await new Promise((done) => setTimeout(done, 150));
-    const began = performance.now();
-    explorer.choose({ unit });
-    await new Promise((done) => requestAnimationFrame(() => { const { port1, port2 } = new MessageChannel();
-      port1.onmessage = done; port2.postMessage(0); }));  // comes after the frame has been painted
-    times.push(performance.now() - began);
-  }
-  return times;
-}"""
+CHOOSE = "(unit) => () => explorer.choose({ unit })"
 
 
 def run(*, quick: bool = False) -> Iterator[dict[str, Any]]:
@@ -141,39 +119,23 @@ def run(*, quick: bool = False) -> Iterator[dict[str, Any]]:
     began = time.perf_counter()
     text = page(Report("story", explorations=[synthetic(500 if quick else 2000, 128 if quick else 1024)]))
     row = {"question": "explorer", "megabytes": len(text.encode()) / 1e6, "written_s": time.perf_counter() - began}
-    chromium = shutil.which("chromium")
-    if chromium is None or importlib.util.find_spec("playwright") is None:
-        yield {**row, "skipped": "chromium or playwright is not installed"}
+    seen = views(text, _look, quick=quick)
+    if not seen:
+        yield {**row, "skipped": ABSENT}
         return
-    api: Any = importlib.import_module("playwright.sync_api")
-    with tempfile.TemporaryDirectory() as folder, api.sync_playwright() as driver:
-        path = Path(folder, "report.html")
-        path.write_text(text, encoding="utf-8")
-        browser = driver.chromium.launch(executable_path=chromium, args=QUIET.split(), chromium_sandbox=False)
-        views = [_seen(browser, path) for _ in range(1 if quick else 5)]
-        browser.close()
     yield {
         **row,
-        "first_view_s": float(np.median([view["first_view_s"] for view in views])),
-        "unit_to_paint_ms": float(np.median(np.concatenate([view["unit_ms"] for view in views]))),
-        "unit_to_paint_worst_ms": float(np.max(np.concatenate([view["unit_ms"] for view in views]))),
-        "requests": max(view["requests"] for view in views),
-        "console": max(view["console"] for view in views),
+        "first_view_s": float(np.median([view["first_view_s"] for view in seen])),
+        "unit_to_paint_ms": float(np.median(np.concatenate([view["unit_ms"] for view in seen]))),
+        "unit_to_paint_worst_ms": float(np.max(np.concatenate([view["unit_ms"] for view in seen]))),
+        "requests": max(view["requests"] for view in seen),
+        "console": max(view["console"] for view in seen),
     }
 
 
-def _seen(browser: Any, path: Path) -> dict[str, Any]:
-    """One opening of the page: its times, and the requests and console messages that there should not be."""
-    tab = browser.new_page(viewport={"width": 1280, "height": 900})
-    requests, messages = [], []
-    tab.on("request", lambda request: requests.append(request.url))
-    tab.on("console", lambda message: messages.append(message.text))
-    tab.on("pageerror", lambda error: messages.append(str(error)))
-    began = time.perf_counter()
-    tab.goto(path.as_uri())
+def _look(tab: Any, since: Callable[[], float]) -> dict[str, Any]:
+    """One opening of the page: its times."""
     tab.wait_for_selector("#here h3")
-    first = time.perf_counter() - began
-    units = json.dumps([int(unit) for unit in np.random.default_rng(0).permutation(100)[:12]])
-    times = tab.evaluate(f"({CHOOSE})({units})")
-    tab.close()
-    return {"first_view_s": first, "unit_ms": times, "requests": len(requests) - 1, "console": len(messages)}
+    first = since()
+    units = np.random.default_rng(0).permutation(100)[:12].tolist()
+    return {"first_view_s": first, "unit_ms": painted_ms(tab, CHOOSE, units, pause_ms=150)}

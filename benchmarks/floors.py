@@ -84,7 +84,7 @@ def work(workload: Workload, question: str, machine: Machine, members: int = 1) 
     w, gates = workload, GATES[workload.cell]
     trains = question in ("step", "population", "loading")
     steps = 1 if question == "generation" else w.time
-    answers = {"every": steps, "last": w.answers or 1}[w.read if not w.answers else "last"]
+    answers = w.answers or (steps if w.read == "every" else 1)
     last_units = w.decoder_units or w.units
     kernel = w.units * gates * w.units * w.heads
     decoder = 4 * w.decoder_units

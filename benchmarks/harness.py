@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
@@ -24,14 +24,11 @@ from typing import Any
 
 import rnnjax
 from rnnjax.benchmarks import floors
-from rnnjax.benchmarks.workloads import Workload, write
-from rnnjax.config import InputError, nearest
+from rnnjax.benchmarks.workloads import WORKLOADS, Workload, write
 
 FOLDER = Path(__file__).parent
 OURS = "rnnjax"
 PEERS = ("torch", "nnx", "haiku", "equinox", "keras_jax", "keras_tensorflow")
-FAMILIES = {"keras": ("keras_jax", "keras_tensorflow")}
-"""Names that stand for several peers."""
 UNITS = {
     "step": "step",
     "forward": "evaluation",
@@ -62,6 +59,7 @@ class Asked:
       executors: of rnnjax, which are measured beside the one that it chooses.
       members: sizes of a population; None: the usual ones.
       rounds: of all candidates in turn; None: as many as the time that a round takes allows.
+      cache: a folder where rnnjax remembers from question to question what it has measured; None: where it always does.
       quick: whether to measure little.
       tell: is told what is going on.
     """
@@ -74,6 +72,7 @@ class Asked:
     executors: tuple[str, ...] = ()
     members: tuple[int, ...] | None = None
     rounds: int | None = None
+    cache: Path | None = None
     quick: bool = False
     tell: Callable[[str], None] = lambda line: None
     _machines: dict[tuple[str, int], floors.Machine | None] = dataclasses.field(default_factory=dict)
@@ -92,6 +91,10 @@ class Asked:
     def among(self, usual: Sequence[str]) -> tuple[str, ...]:
         """The peers that are asked."""
         return tuple(usual) if self.peers is None else self.peers
+
+    def networks(self, usual: Iterable[str]) -> Sequence[Workload]:
+        """The workloads that are asked."""
+        return self.workloads or [WORKLOADS[name] for name in usual]
 
     def candidates(self, question: str, usual: Sequence[str]) -> list[Candidate]:
         """rnnjax, its other executors if any are asked for, and the peers that are asked."""
@@ -211,7 +214,7 @@ class Process:
             self._process.stdin.write(b"%d\n" % count)
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise Failed(self._last_words()) from None
+            raise Failed(self._reason()) from None
 
     def answer(self, limit: float = ANSWER_S) -> dict[str, Any]:
         """What it says next, waited for; what libraries print besides is passed over.
@@ -231,7 +234,7 @@ class Process:
                 raise Failed(f"no answer in {limit:.0f} s")
             more = os.read(self._process.stdout.fileno(), 65536)
             if not more:
-                raise Failed(self._last_words())
+                raise Failed(self._reason())
             self._said += more
 
     def end(self) -> None:
@@ -240,10 +243,10 @@ class Process:
         self._process.communicate()
         self._errors.close()
 
-    def _last_words(self) -> str:
+    def _reason(self) -> str:
         self._process.wait()
         self._errors.seek(0)
-        return (self._errors.read().strip().splitlines() or ["it ended without a word"])[-1]
+        return _last_words(self._errors.read())
 
 
 class Group:
@@ -336,38 +339,6 @@ def measure(
                 yield _row(asked, question, workload, group.candidate, group, beside)
 
 
-def chosen_peers(text: str) -> tuple[str, ...] | None:
-    """The peers that a comma-separated text names; None stands for the usual ones.
-
-    Raises:
-      InputError: an unknown name.
-    """
-    if text in ("none", "all"):
-        return () if text == "none" else PEERS
-    found: dict[str, None] = {}
-    for name in filter(None, (part.strip() for part in text.split(","))):
-        found.update(dict.fromkeys(members_of_family(name, "in --peers")))
-    return tuple(found)
-
-
-def members_of_family(name: str, where: str) -> tuple[str, ...]:
-    """The peers that a name stands for: itself, or both of Keras.
-
-    Raises:
-      InputError: there is none of that name.
-    """
-    plain = name.replace("-", "_")
-    if plain in FAMILIES:
-        return FAMILIES[plain]
-    known = (*PEERS, *FAMILIES, OURS) if where == "in --python" else (*PEERS, *FAMILIES)
-    if plain in known:
-        return (plain,)
-    close = nearest(name, known)
-    raise InputError(
-        f"unknown peer '{name}'", where, f"did you mean '{close[0]}'?" if close else f"choose from {', '.join(known)}"
-    )
-
-
 def environment(asked: Asked, python: str) -> dict[str, str]:
     """Variables that a Python is started with.
 
@@ -384,6 +355,8 @@ def environment(asked: Asked, python: str) -> dict[str, str]:
     if python == sys.executable:  # a checkout that is not installed is found there too
         here = str(Path(rnnjax.__file__).absolute().parents[1])
         found["PYTHONPATH"] = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
+    if asked.cache is not None:
+        found["XDG_CACHE_HOME"] = str(asked.cache)
     if asked.device == "cpu":
         found |= {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     return found
@@ -498,6 +471,27 @@ def header(asked: Asked, question: str, workload: Workload, candidate: Candidate
     }
 
 
+def times_of(seconds: Sequence[float], repetitions: int = 1) -> dict[str, Any]:
+    """What a row says of the seconds of each round."""
+    return {
+        "seconds": median(seconds),
+        "least_s": min(seconds),
+        "greatest_s": max(seconds),
+        "rounds": len(seconds),
+        "repetitions": repetitions,
+    }
+
+
+def ratios_of(seconds: Sequence[float], ours: Sequence[float]) -> dict[str, Any]:
+    """What a row says of them beside ours of the same rounds; None of each where there are none of ours."""
+    ratios = [a / b for a, b in zip(seconds, ours, strict=False)]
+    return {
+        "ratio": median(ratios) if ratios else None,
+        "ratio_least": min(ratios, default=None),
+        "ratio_greatest": max(ratios, default=None),
+    }
+
+
 def _row(
     asked: Asked,
     question: str,
@@ -517,20 +511,13 @@ def _row(
     bound = None
     if machine is not None:
         bound = floors.floor(floors.work(workload, question, machine, members), machine)
-    ratios = None if beside is None else [a / b for a, b in zip(group.seconds, beside.seconds, strict=True)]
     steps = 1 if question == "generation" else workload.time
     return row | {
         "versions": ready["versions"],
         "form": ready["form"],
         "unit": UNITS[question],
-        "seconds": seconds,
-        "least_s": min(group.seconds),
-        "greatest_s": max(group.seconds),
-        "ratio": median(ratios) if ratios else None,
-        "ratio_least": min(ratios) if ratios else None,
-        "ratio_greatest": max(ratios) if ratios else None,
-        "rounds": len(group.seconds),
-        "repetitions": group.count,
+        **times_of(group.seconds, group.count),
+        **ratios_of(group.seconds, () if beside is None else beside.seconds),
         "import_s": ready["import_s"],
         "prepare_s": ready["prepare_s"],
         "compile_s": ready["compile_s"],
@@ -541,6 +528,10 @@ def _row(
         "floor": bound,
         "over_floor": seconds / bound["seconds"] if bound else None,
     }
+
+
+def _last_words(errors: str) -> str:
+    return (errors.strip().splitlines() or ["it ended without a word"])[-1]
 
 
 def _machine(asked: Asked, python: str, dtype: str, threads: int) -> floors.Machine | None:
@@ -554,6 +545,6 @@ def _machine(asked: Asked, python: str, dtype: str, threads: int) -> floors.Mach
         except (OSError, subprocess.TimeoutExpired):
             return None
     if done.returncode:
-        asked.tell(f"no peak from {python}: {(done.stderr.strip().splitlines() or ['it ended without a word'])[-1]}")
+        asked.tell(f"no peak from {python}: {_last_words(done.stderr)}")
         return None
     return floors.Machine(**json.loads(done.stdout.splitlines()[-1]))

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from rnnjax.benchmarks.workloads import drawn_text
 from rnnjax.experiment import Experiment
 from rnnjax.interpret import lesion_atlas
 from rnnjax.layers import ModelConfig
@@ -29,8 +30,7 @@ SYMBOLS, STEPS, SAMPLE = 64, 100, 64
 def run(*, quick: bool = False) -> Iterator[dict[str, Any]]:
     """One row a number of rows of the batch."""
     units, sample = (128, 16) if quick else (1024, SAMPLE)
-    drawn = np.random.default_rng(0).integers(0, SYMBOLS, 40 * STEPS)
-    task = Text("".join(chr(ord("0") + int(symbol)) for symbol in [*range(SYMBOLS), *drawn]), length=STEPS)
+    task = drawn_text(SYMBOLS, 40 * STEPS, STEPS)
     built = Experiment(task=task, model=ModelConfig(cell="lstm", units=units)).built
     member = built.trainer.member(0)
     model = built.trainer.model(member.params, member.fixed)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from rnnjax.benchmarks.harness import OURS, Asked, Candidate, measure
-from rnnjax.benchmarks.workloads import WORKLOADS
 from rnnjax.population import HOST_STEPS
 
 USUAL = ("mid", "speech320")
@@ -28,5 +27,5 @@ def run(asked: Asked) -> Iterator[dict[str, Any]]:
                 for n in (0, 1)
             ],
         ]
-    for workload in asked.workloads or [WORKLOADS[name] for name in (QUICK if asked.quick else USUAL)]:
+    for workload in asked.networks(QUICK if asked.quick else USUAL):
         yield from measure(asked, "loading", workload, candidates)

@@ -16,9 +16,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from rnnjax.benchmarks.studies import trained
 from rnnjax.experiment import Built, load
 from rnnjax.interpret import Scores, explain
-from rnnjax.population import Programs, Rhythm, fit
+from rnnjax.population import Programs
 from rnnjax.tasks.addition import Addition
 
 KINDS = (
@@ -38,7 +39,8 @@ def run(*, quick: bool = False) -> Iterator[dict[str, Any]]:
     programs, seeds = Programs(built.trainer), range(2 if quick else SEEDS)
     found: dict[str, list[dict[str, Any]]] = {"trained": [], "untrained": []}
     for seed in seeds:
-        for state, member in (("untrained", programs.member(seed)), ("trained", _trained(programs, seed))):
+        ended, _ = trained(programs, programs.member(seed))
+        for state, member in (("untrained", programs.member(seed)), ("trained", ended)):
             row = kinds(scored(built, member))
             found[state].append(row)
             yield {"question": "named_cells", "seed": seed, "network": state, **row}
@@ -48,13 +50,6 @@ def run(*, quick: bool = False) -> Iterator[dict[str, Any]]:
             for kind in KINDS
         }
         yield {"question": "named_cells", "network": state, "trainings": len(rows), "counts": counts}
-
-
-def _trained(programs: Programs, seed: int) -> Any:
-    member = programs.member(seed)
-    for progress in fit(programs, member, Rhythm(programs.trainer)):
-        member = progress.member
-    return member
 
 
 def scored(built: Built, member: Any) -> Scores:

@@ -15,7 +15,15 @@ from typing import Any, NamedTuple
 from rnnjax.benchmarks import plots
 from rnnjax.benchmarks.harness import OURS
 from rnnjax.benchmarks.plots import seconds_text
-from rnnjax.benchmarks.results_files import CIRCUMSTANCES, IDENTITY, Row, circumstances, grouped, read_results
+from rnnjax.benchmarks.results_files import (
+    CIRCUMSTANCES,
+    IDENTITY,
+    Row,
+    circumstances,
+    grouped,
+    read_results,
+    value_text,
+)
 from rnnjax.benchmarks.workloads import WORKLOADS
 from rnnjax.config import InputError
 from rnnjax.figures.style import Figure, svg
@@ -255,9 +263,8 @@ def _others(rows: Sequence[Row]) -> list[str]:
     heads = list(dict.fromkeys(name for row in plain for name in row if name not in ("question", "_machine")))
     if not heads:
         return []
-    return [
-        _table([head.replace("_", " ") for head in heads], [[_value(row.get(head)) for head in heads] for row in plain])
-    ]
+    cells = [[value_text(row.get(head)) for head in heads] for row in plain]
+    return [_table([head.replace("_", " ") for head in heads], cells)]
 
 
 def _picture(slug: str, kind: str, told: Mapping[str, str], drawn: Mapping[str, Figure | None]) -> str:
@@ -304,12 +311,6 @@ def _range(row: Row, least: str, greatest: str, text: Callable[[float], str]) ->
 def _floor(row: Row) -> str:
     floor = row.get("floor")
     return f"{seconds_text(floor['seconds'])} ({floor['bound']})" if floor else ""
-
-
-def _value(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

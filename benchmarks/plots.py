@@ -187,14 +187,13 @@ def _draw_roof(axes: Axes, group: Sequence[Row], candidates: Sequence[str]) -> N
     floors = [row["floor"] for row in group]
     peak = max(floor["peak_flops"] for floor in floors)
     bandwidth = max(floor["bandwidth"] for floor in floors)
-    intensity = [floor["operations"] / floor["bytes"] for floor in floors]
+    intensity = [_point(row)[0] for row in group]
     ridge = peak / bandwidth
     reach = np.geomspace(min(*intensity, ridge) / 3, max(*intensity, ridge) * 3, 200)
     axes.plot(reach, np.minimum(peak, bandwidth * reach) / 1e9, color=INK, linewidth=1.2)
     for candidate in candidates:
-        own = [(x, row) for x, row in zip(intensity, group, strict=True) if row["candidate"] == candidate]
-        achieved = [row["floor"]["operations"] / row["seconds"] / 1e9 for _, row in own]
-        axes.plot([x for x, _ in own], achieved, linestyle="", **_look(candidate, candidates))
+        own = [_point(row) for row in group if row["candidate"] == candidate]
+        axes.plot([x for x, _ in own], [y for _, y in own], linestyle="", **_look(candidate, candidates))
     axes.set(xscale="log", yscale="log", xlim=(reach[0], reach[-1]), xlabel="operations a byte", ylabel="GFLOP/s")
     low, high = axes.get_ylim()
     axes.set_ylim(low / 2, high * 2)  # room for names below and above
@@ -207,14 +206,20 @@ def _draw_roof(axes: Axes, group: Sequence[Row], candidates: Sequence[str]) -> N
     middle = math.sqrt(reach[0] * ridge)
     slope_text = f"{bandwidth / 1e9:.3g} GB/s"
     axes.annotate(slope_text, (middle, bandwidth * middle / 1e9), xytext=(7, -7), ha="left", va="top", **told)
-    _name_lowest(axes, group, intensity)
+    _name_lowest(axes, group)
 
 
-def _name_lowest(axes: Axes, group: Sequence[Row], intensity: Sequence[float]) -> None:
+def _point(row: Row) -> tuple[float, float]:
+    """Operations a byte, and billions of operations a second."""
+    floor = row["floor"]
+    return floor["operations"] / floor["bytes"], floor["operations"] / row["seconds"] / 1e9
+
+
+def _name_lowest(axes: Axes, group: Sequence[Row]) -> None:
     """Names what was measured under its lowest point, where there is room for it."""
     lowest: dict[str, tuple[float, float]] = {}
-    for x, row in zip(intensity, group, strict=True):
-        point = (x, row["floor"]["operations"] / row["seconds"] / 1e9)
+    for row in group:
+        point = _point(row)
         lowest[row["label"]] = min(lowest.get(row["label"], point), point, key=lambda each: each[1])
     names = sorted(lowest, key=lambda label: lowest[label][1])
     points = np.array([lowest[label] for label in names])

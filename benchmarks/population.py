@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from rnnjax.benchmarks.harness import OURS, Asked, Candidate, measure
-from rnnjax.benchmarks.workloads import WORKLOADS
 
 BESIDE = ("torch", "haiku")
 USUAL = {"words": (1, 16, 64, 256, 1024), "mid": (1, 16)}
@@ -23,8 +22,7 @@ OWN = (1, 16)
 def run(asked: Asked) -> Iterator[dict[str, Any]]:
     """One row a candidate, workload and size: seconds a step of one member."""
     usual = QUICK if asked.quick else USUAL
-    workloads = asked.workloads or [WORKLOADS[name] for name in usual]
-    for workload in workloads:
+    for workload in asked.networks(usual):
         members = asked.members or usual.get(workload.name, OWN)
         ours = [Candidate(OURS, "population", members=size) for size in members]
         alone = [1] if asked.threads == 1 or asked.device != "cpu" else [1, asked.threads]

@@ -114,6 +114,11 @@ def grouped(rows: Iterable[Row], fields: Iterable[str]) -> dict[tuple[Any, ...],
     return groups
 
 
+def value_text(value: Any) -> str:
+    """A value in a table; nothing for None."""
+    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
+
+
 def _row(line: str, where: str) -> Row:
     fix = "remove the line, or measure again: it may be what is left of a run that was stopped"
     try:

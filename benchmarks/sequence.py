@@ -28,5 +28,5 @@ def gradient(asked: Asked) -> Iterator[dict[str, Any]]:
 
 
 def _run(asked: Asked, question: str) -> Iterator[dict[str, Any]]:
-    for workload in asked.workloads or [WORKLOADS[name] for name in (QUICK if asked.quick else USUAL)]:
+    for workload in asked.networks(QUICK if asked.quick else USUAL):
         yield from measure(asked, question, workload, asked.candidates(question, BESIDE))

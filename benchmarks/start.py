@@ -19,9 +19,11 @@ from rnnjax.benchmarks.harness import (
     Process,
     environment,
     header,
+    ratios_of,
     started,
+    times_of,
 )
-from rnnjax.benchmarks.workloads import WORKLOADS, Workload, write
+from rnnjax.benchmarks.workloads import Workload, write
 
 LIBRARIES = "import jax, flax, optax"
 COMMANDS = {
@@ -37,7 +39,7 @@ USUAL = "mid"
 def run(asked: Asked) -> Iterator[dict[str, Any]]:
     """One row a command, and one a candidate: seconds from the start of a process to its first step of training."""
     yield from _commands(asked)
-    for workload in asked.workloads or [WORKLOADS["words" if asked.quick else USUAL]]:
+    for workload in asked.networks(["words" if asked.quick else USUAL]):
         yield from _first_steps(asked, workload)
 
 
@@ -65,7 +67,7 @@ def _commands(asked: Asked) -> Iterator[dict[str, Any]]:
             "processes": 1,
             "skipped": None,
             "unit": "process",
-            **_spread(seconds),
+            **times_of(seconds),
             "beyond_libraries_s": median(beyond) if name.startswith("import rnnjax") else None,
         }
 
@@ -95,7 +97,6 @@ def _first_steps(asked: Asked, workload: Workload) -> Iterator[dict[str, Any]]:
             yield row | {"skipped": failed[candidate]}
             continue
         seconds = [process.first_s for process in processes]
-        ratios = [a / b for a, b in zip(seconds, ours, strict=False)] if not candidate.ours else []
         parts = {
             name: median(values) if (values := [v for p in processes if (v := p.ready.get(name)) is not None]) else None
             for name in ("import_s", "prepare_s", "compile_s", "memory_mb")
@@ -104,20 +105,8 @@ def _first_steps(asked: Asked, workload: Workload) -> Iterator[dict[str, Any]]:
             "versions": processes[0].ready["versions"],
             "form": processes[0].ready["form"],
             "unit": "start",
-            **_spread(seconds),
-            "ratio": median(ratios) if ratios else None,
-            "ratio_least": min(ratios, default=None),
-            "ratio_greatest": max(ratios, default=None),
+            **times_of(seconds),
+            **ratios_of(seconds, () if candidate.ours else ours),
             "first_s": median(seconds),
             **parts,
         }
-
-
-def _spread(seconds: list[float]) -> dict[str, Any]:
-    return {
-        "seconds": median(seconds),
-        "least_s": min(seconds),
-        "greatest_s": max(seconds),
-        "rounds": len(seconds),
-        "repetitions": 1,
-    }

@@ -72,11 +72,12 @@ def measure(name: str, seeds: int) -> dict[str, Any]:
 def _members(built: Built, seeds: int, block: int) -> list[tuple[Any, Any]]:
     """Every seed's member and its last validation, trained as one population in blocks of so many."""
     programs = Programs(built.trainer, Layout(block))
-    members, validation = _trained(programs, programs.population(np.arange(seeds), {}))
+    members, validation = trained(programs, programs.population(np.arange(seeds), {}))
     return [jax.tree.map(lambda values, k=k: values[k], (members, validation)) for k in range(seeds)]
 
 
-def _trained(programs: Programs, member: Any) -> tuple[Any, Any]:
+def trained(programs: Programs, member: Any) -> tuple[Any, Any]:
+    """A member at the end of its training, and its last validation."""
     validation = None
     for progress in fit(programs, member, Rhythm(programs.trainer)):
         member, validation = progress.member, progress.validation or validation

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import json
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from rnnjax.benchmarks.explorer import QUIET
+from rnnjax.benchmarks.chromium import ABSENT, painted_ms, views
 from rnnjax.report.sweep import sweep_page
 
 SORTED = ("loss", "train.learning_rate", "model.cell", "seed", "accuracy", "train.extra_0")
 
-SORT = """async (names) => {
-  const times = [];
-  for (const name of names) {
-    await new Promise((done) => setTimeout(done, 300));
-    const input = document.querySelector(`#rows [data-column="${name}"]`);
-    const heads = document.querySelectorAll("#rows thead th button");
-    const began = performance.now();
-    heads[input.parentNode.cellIndex].click();
-    await new Promise((done) => requestAnimationFrame(() => { const { port1, port2 } = new MessageChannel();
-      port1.onmessage = done; port2.postMessage(0); }));  // comes after the frame has been painted
-    times.push(performance.now() - began);
-  }
-  return times;
+SORT = """(name) => {
+  const input = document.querySelector(`#rows [data-column="${name}"]`);
+  const heads = document.querySelectorAll("#rows thead th button");
+  return () => heads[input.parentNode.cellIndex].click();
 }"""
 
 
@@ -88,48 +73,26 @@ def run(*, quick: bool = False) -> Iterator[dict[str, Any]]:
     text = sweep_page("sweep", {}, table, curves=curves(table))
     row = {"question": "sweep_page", "members": count, "columns": len(table), "megabytes": len(text.encode()) / 1e6}
     row["written_s"] = time.perf_counter() - began
-    chromium = shutil.which("chromium")
-    if chromium is None or importlib.util.find_spec("playwright") is None:
-        yield {**row, "skipped": "chromium or playwright is not installed"}
+    seen = views(text, _look, quick=quick)
+    if not seen:
+        yield {**row, "skipped": ABSENT}
         return
-    api: Any = importlib.import_module("playwright.sync_api")
-    with tempfile.TemporaryDirectory() as folder, api.sync_playwright() as driver:
-        path = Path(folder, "report.html")
-        path.write_text(text, encoding="utf-8")
-        browser = driver.chromium.launch(executable_path=chromium, args=QUIET.split(), chromium_sandbox=False)
-        views = [_seen(browser, path) for _ in range(1 if quick else 5)]
-        browser.close()
     yield {
         **row,
-        "first_view_s": float(np.median([view["first_view_s"] for view in views])),
-        "first_view_worst_s": float(np.max([view["first_view_s"] for view in views])),
-        "all_lines_s": float(np.median([view["all_lines_s"] for view in views])),
-        "sort_to_paint_ms": float(np.median([view["sort_ms"] for view in views])),
-        "sort_to_paint_worst_ms": float(np.max([view["sort_ms"] for view in views])),
-        "requests": max(view["requests"] for view in views),
-        "console": max(view["console"] for view in views),
+        "first_view_s": float(np.median([view["first_view_s"] for view in seen])),
+        "first_view_worst_s": float(np.max([view["first_view_s"] for view in seen])),
+        "all_lines_s": float(np.median([view["all_lines_s"] for view in seen])),
+        "sort_to_paint_ms": float(np.median([view["sort_ms"] for view in seen])),
+        "sort_to_paint_worst_ms": float(np.max([view["sort_ms"] for view in seen])),
+        "requests": max(view["requests"] for view in seen),
+        "console": max(view["console"] for view in seen),
     }
 
 
-def _seen(browser: Any, path: Path) -> dict[str, Any]:
-    """One opening of the page: its times, and the requests and console messages that there should not be."""
-    tab = browser.new_page(viewport={"width": 1280, "height": 900})
-    requests, messages = [], []
-    tab.on("request", lambda request: requests.append(request.url))
-    tab.on("console", lambda message: messages.append(message.text))
-    tab.on("pageerror", lambda error: messages.append(str(error)))
-    began = time.perf_counter()
-    tab.goto(path.as_uri())
+def _look(tab: Any, since: Callable[[], float]) -> dict[str, Any]:
+    """One opening of the page: its times."""
     tab.wait_for_selector("#member h3")
-    first = time.perf_counter() - began
+    first = since()
     tab.wait_for_function("members.parallel.drawn")
-    lines = time.perf_counter() - began
-    times = tab.evaluate(f"({SORT})({json.dumps(SORTED)})")
-    tab.close()
-    return {
-        "first_view_s": first,
-        "all_lines_s": lines,
-        "sort_ms": times,
-        "requests": len(requests) - 1,
-        "console": len(messages),
-    }
+    lines = since()
+    return {"first_view_s": first, "all_lines_s": lines, "sort_ms": painted_ms(tab, SORT, SORTED, pause_ms=300)}

@@ -119,8 +119,7 @@ def build(workload: Workload, *, executor: str = "auto") -> Built:
     model = ModelConfig(cell=w.cell, units=w.units, embedding=w.embedding, executor=executor, dtype=w.dtype)
     rows = w.batch * BATCHES
     if w.vocab and w.read == "every":
-        symbols = draw.integers(0, w.vocab, (w.time + 1) * rows)
-        task: Any = Text("".join(chr(ord("0") + int(s)) for s in [*range(w.vocab), *symbols]), length=w.time)
+        task: Any = drawn_text(w.vocab, (w.time + 1) * rows, w.time)
     else:
         shape = (rows, w.time) if w.vocab else (rows, w.time, w.features)
         inputs = draw.integers(0, w.vocab, shape) if w.vocab else draw.standard_normal(shape).astype(np.float32)
@@ -128,6 +127,12 @@ def build(workload: Workload, *, executor: str = "auto") -> Built:
         task = arrays(inputs, targets)
     train = TrainConfig(batch=w.batch, learning_rate=w.rate)
     return Experiment(name=w.name, task=task, model=model, train=train).built
+
+
+def drawn_text(symbols: int, count: int, length: int) -> Text:
+    """A text of so many symbols: each once, then `count` of them, drawn; read in sequences of `length`."""
+    drawn = np.random.default_rng(0).integers(0, symbols, count)
+    return Text("".join(chr(ord("0") + int(symbol)) for symbol in [*range(symbols), *drawn]), length=length)
 
 
 def write(workload: Workload, path: Path) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import contextmanager
 
 import pytest
 
-from rnnjax.benchmarks.explorer import QUIET
+from rnnjax.benchmarks.chromium import ABSENT, browser
 
 HOSTILE = (
     "<script>hacked = 1</script>",
@@ -40,14 +39,10 @@ HOSTILE = (
 
 def chromium():
     """Yields the Chromium that there is, driven by playwright; without them the test is skipped."""
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("no chromium")
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=path, args=QUIET.split(), chromium_sandbox=False)
+    with browser() as started:
+        if started is None:
+            pytest.skip(ABSENT)
         yield started
-        started.close()
 
 
 @contextmanager

@@ -217,8 +217,8 @@ def test_a_network_of_ones_own():
 
 
 def test_peers_by_family():
-    assert harness.chosen_peers("torch,keras") == ("torch", "keras_jax", "keras_tensorflow")
-    assert harness.chosen_peers("none") == () and harness.chosen_peers("all") == harness.PEERS
+    assert command.chosen_peers("torch,keras") == ("torch", "keras_jax", "keras_tensorflow")
+    assert command.chosen_peers("none") == () and command.chosen_peers("all") == harness.PEERS
 
 
 def test_asking_writes_rows_that_can_be_set_side_by_side(peers, tmp_path, capsys, monkeypatch):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from rnnjax.benchmarks.peers.worker import Job
+    from rnnjax.benchmarks.peers.worker import Job, Prepared
 
 CHECKED = 3
 """Steps of training whose losses are shown."""
@@ -96,6 +96,22 @@ def timed(call: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
+def repeated(once: Callable[[], Any], wait: Callable[[Any], Any]) -> Callable[[int], Any]:
+    """A call that does something so many times, once or more, and then waits.
+
+    Args:
+      once: does it, without waiting.
+      wait: is given what the last time gave, and waits for it; what it gives is given by the call.
+    """
+
+    def call(count: int) -> Any:
+        for _ in range(count - 1):
+            once()  # what it gives is let go, so that its memory is free for the next
+        return wait(once())
+
+    return call
+
+
 def beyond_running(call: Callable[[int], Any]) -> float:
     """Seconds that a first repetition takes beyond a second: tracing and compiling."""
     first, second = timed(lambda: call(1)), timed(lambda: call(1))
@@ -116,3 +132,31 @@ def seconds(call: Callable[[int], Any]) -> float:
 def fastest(calls: dict[str, Callable[[int], Any]]) -> str:
     """The name of the fastest call."""
     return min(calls, key=lambda name: seconds(calls[name])) if len(calls) > 1 else next(iter(calls))
+
+
+def first_losses(step: Callable[[], Any]) -> tuple[list[float], float]:
+    """Losses of the first steps, and seconds that the first took beyond the fastest: tracing and compiling."""
+    losses: list[float] = []
+    times = [timed(lambda: losses.append(float(step()))) for _ in range(CHECKED)]
+    return losses, times[0] - min(times)
+
+
+def fastest_training(job: Job, trainings: dict[str, Any]) -> Prepared:
+    """A step of training, in whichever form is fastest.
+
+    Args:
+      job: what is asked; `form` in its options, `loop` or `whole`, leaves no choice.
+      trainings: the same training in one form or several, by the words for each. Each has the calls `loop`, step by
+        step, and `whole`, all steps in one program; `check`; and `compile_s`, of a step.
+    """
+    name = fastest({name: training.loop for name, training in trainings.items()})
+    training = trainings[name]
+    calls = {"loop": training.loop, "whole": training.whole}
+    if asked := job.options.get("form", ""):
+        calls = {asked: calls[asked]}
+    elif seconds(training.loop) > LONG_S:
+        calls = {"loop": training.loop}
+    compile_s = {form: beyond_running(call) for form, call in calls.items() if form == "whole"}
+    compile_s["loop"] = training.compile_s
+    form = fastest(calls)
+    return {"call": calls[form], "form": f"{form}{name}", "check": training.check, "compile_s": compile_s[form]}

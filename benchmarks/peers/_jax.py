@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import runpy
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -74,11 +75,34 @@ def batches(job: Job) -> tuple[jax.Array, jax.Array]:
     )
 
 
+def prepare(
+    job: Job,
+    unrolls: dict[str, Any],
+    network: Callable[[Job, Any], Network],
+    layer: Callable[[Job, Any], Layer],
+) -> Prepared:
+    """A step of training, or a layer alone, in whichever form is fastest.
+
+    Args:
+      job: what is asked.
+      unrolls: ways to go over time, by the words for each.
+      network: makes the network that goes one of these ways.
+      layer: makes its recurrent layer.
+
+    Raises:
+      NotImplementedError: the question is none of these.
+    """
+    common.refuse(job)
+    if job.question == "step":
+        return training(job, {name: network(job, unroll) for name, unroll in unrolls.items()})
+    return alone(job, {name: layer(job, unroll) for name, unroll in unrolls.items()})
+
+
 def training(job: Job, networks: dict[str, Network]) -> Prepared:
     """A step of training, in whichever form is fastest.
 
     Args:
-      job: what is asked; `form` in its options, `loop` or `whole`, leaves no choice.
+      job: what is asked.
       networks: the same network in one form or several, by the words for each.
     """
     w = job.workload
@@ -112,24 +136,13 @@ def steps(
     """A step of training, in whichever form is fastest.
 
     Args:
-      job: as in `training`.
+      job: what is asked.
       forms: by the words for each: what gives the state before the first step, and a pure function
         ``(state, inputs, targets)`` to the state after a step, and its loss.
       data: inputs and targets, batches one after the other.
     """
-    asked = job.options.get("form", "")
     trainings = {name: Training(start, step, data) for name, (start, step) in forms.items()}
-    name = common.fastest({name: training.loop for name, training in trainings.items()})
-    training = trainings[name]
-    calls = {"loop": training.loop, "whole": training.whole}
-    if asked:
-        calls = {asked: calls[asked]}
-    elif common.seconds(training.loop) > common.LONG_S:
-        calls = {"loop": training.loop}
-    compiled = {form: common.beyond_running(call) for form, call in calls.items() if form == "whole"}
-    compiled["loop"] = training.compile_s
-    form = common.fastest(calls)
-    return {"call": calls[form], "form": f"{form}{name}", "check": training.check, "compile_s": compiled[form]}
+    return common.fastest_training(job, trainings)
 
 
 class Training:
@@ -141,6 +154,7 @@ class Training:
       data: inputs and targets of all batches.
 
     Attributes:
+      loop: so many steps, one after the other.
       check: losses of the first steps.
       compile_s: seconds that compiling a step took.
     """
@@ -157,21 +171,14 @@ class Training:
         self.step, self.chunk = jax.jit(step, donate_argnums=0), jax.jit(whole, donate_argnums=0)
         self.data, self.batches = data, [tuple(values[k] for values in data) for k in range(count)]
         self.state, self.done = jax.tree.map(jnp.copy, start()), 0  # copies, since a step takes over their memory
-        self.check: list[float] = []
-        times = [common.timed(lambda: self.check.append(float(self.one()))) for _ in range(common.CHECKED)]
-        self.compile_s = times[0] - min(times)
+        self.check, self.compile_s = common.first_losses(self.one)
+        self.loop = common.repeated(self.one, lambda _: jax.block_until_ready(self.state))
 
     def one(self) -> jax.Array:
         """One step; its loss."""
         self.state, loss = self.step(self.state, *self.batches[self.done % len(self.batches)])
         self.done += 1
         return loss
-
-    def loop(self, count: int) -> None:
-        """So many steps, one after the other."""
-        for _ in range(count):
-            self.one()
-        jax.block_until_ready(self.state)
 
     def whole(self, count: int) -> None:
         """So many steps in one program."""
@@ -201,14 +208,7 @@ def alone(job: Job, layers: dict[str, Layer], *, time_first: bool = True) -> Pre
             return jnp.mean(jnp.square(outputs(params, inputs).astype(jnp.float32)))
 
         program = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)) if backward else outputs)
-
-        def call(count: int) -> Any:
-            found = None
-            for _ in range(count):
-                found = program(params, inputs)
-            return jax.block_until_ready(found)
-
-        return call
+        return common.repeated(partial(program, params, inputs), jax.block_until_ready)
 
     calls = {name: compiled(layer) for name, layer in layers.items()}
     compile_s = {name: common.beyond_running(call) for name, call in calls.items()}

@@ -8,7 +8,10 @@ networks are tried with `unroll` as well. bfloat16 is the policy `mixed_bfloat16
 from __future__ import annotations
 
 import importlib
+import runpy
 from importlib.metadata import version
+from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from rnnjax.benchmarks.peers.worker import Job
 
 keras: Any = importlib.import_module("keras")
+common: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("_common.py"))))
 
 LAYERS = {"lstm": "LSTM", "gru": "GRU", "elman": "SimpleRNN"}
 
@@ -46,12 +50,11 @@ def fill(layer: Any, cell: str, weights: dict[str, np.ndarray]) -> None:
     layer.set_weights(values)
 
 
-def network(job: Job, common: Any, *, unroll: bool) -> Any:
+def network(job: Job, *, unroll: bool) -> Any:
     """A model from inputs ``[batch, time]`` or ``[batch, time, input]`` to logits, and the states they are read from.
 
     Args:
       job: whose workload and weights it has.
-      common: what all peers share.
       unroll: whether its loops are laid out.
     """
     w, arrays = job.workload, job.arrays
@@ -100,12 +103,12 @@ def adam(w: dict[str, Any]) -> Any:
     return keras.optimizers.Adam(w["rate"], epsilon=w["epsilon"])
 
 
-def unrolls(job: Job, common: Any) -> dict[str, bool]:
+def unrolls(job: Job) -> dict[str, bool]:
     """Whether loops are laid out, by the word for it."""
     return {"": False, ", unroll": True} if common.short(job) else {"": False}
 
 
-def layers(job: Job, common: Any, *, unroll: bool) -> list[Any]:
+def layers(job: Job, *, unroll: bool) -> list[Any]:
     """The recurrent layer of each head, built."""
     w, found = job.workload, []
     for weights in common.heads_of(job):
@@ -116,7 +119,7 @@ def layers(job: Job, common: Any, *, unroll: bool) -> list[Any]:
     return found
 
 
-def generation(job: Job, common: Any) -> Any:
+def generation(job: Job) -> Any:
     """Symbols drawn one by one from a model of one step, by `predict_on_batch` or by calling it."""
     w, arrays = job.workload, job.arrays
     symbols = bool(w["embedding"])

@@ -5,6 +5,8 @@ It has no cell of Elman's: that below is two `eqx.nn.Linear`. A step is jitted w
 the step, so that states are in bfloat16 too; parameters stay in float32.
 """
 
+from __future__ import annotations
+
 import importlib
 import runpy
 from collections.abc import Callable
@@ -28,14 +30,9 @@ def versions() -> dict[str, str]:
     return shared.versions("equinox", "optax")
 
 
-def prepare(job: "Job") -> "Prepared":
+def prepare(job: Job) -> Prepared:
     """A step of training, or a layer alone."""
-    shared.common.refuse(job)
-    unrolls = shared.unrolls(job)
-    if job.question == "step":
-        found = shared.training(job, {name: _network(job, unroll) for name, unroll in unrolls.items()})
-    else:
-        found = shared.alone(job, {name: _alone(job, unroll) for name, unroll in unrolls.items()})
+    found = shared.prepare(job, shared.unrolls(job), _network, _alone)
     if job.workload["dtype"] == "bfloat16":
         found["form"] += ", states in bfloat16"
     if job.workload["cell"] == "gru":
@@ -123,7 +120,7 @@ class Network(eqx.Module):
     w: dict[str, Any] = eqx.field(static=True)
     unroll: int = eqx.field(static=True)
 
-    def __init__(self, job: "Job", unroll: int):
+    def __init__(self, job: Job, unroll: int):
         w, arrays, key = job.workload, job.arrays, jax.random.key(0)
         self.w, self.unroll = w, unroll
         self.embedding = None
@@ -150,7 +147,7 @@ class Network(eqx.Module):
         return jax.vmap(self.readout)(hidden), hidden
 
 
-def _network(job: "Job", unroll: int) -> Any:
+def _network(job: Job, unroll: int) -> Any:
     params, static = eqx.partition(Network(job, unroll), eqx.is_array)
     answers_last = job.workload["read"] == "last"
 
@@ -161,7 +158,7 @@ def _network(job: "Job", unroll: int) -> Any:
     return shared.Network(params, predict)
 
 
-def _alone(job: "Job", unroll: int) -> Any:
+def _alone(job: Job, unroll: int) -> Any:
     w = job.workload
     split = [eqx.partition(_cell(w["cell"], weights), eqx.is_array) for weights in shared.common.heads_of(job)]
     static = split[0][1]
@@ -177,5 +174,5 @@ def _alone(job: "Job", unroll: int) -> Any:
     return shared.Layer([params for params, _ in split], run, recurrent)
 
 
-def _cast(job: "Job", tree: Any) -> Any:
+def _cast(job: Job, tree: Any) -> Any:
     return jax.tree.map(lambda value: value.astype(job.workload["dtype"]), tree)

@@ -32,13 +32,10 @@ def versions() -> dict[str, str]:
 
 def prepare(job: Job) -> Prepared:
     """A step of training, or a layer alone."""
-    shared.common.refuse(job)
     unrolls = {", dynamic_unroll": hk.dynamic_unroll}
     if shared.common.short(job):
         unrolls[", static_unroll"] = hk.static_unroll
-    if job.question == "step":
-        return shared.training(job, {name: _network(job, unroll) for name, unroll in unrolls.items()})
-    return shared.alone(job, {name: _layer(job, unroll) for name, unroll in unrolls.items()})
+    return shared.prepare(job, unrolls, _network, _alone)
 
 
 class Elman(hk.RNNCore):
@@ -125,7 +122,7 @@ def _network(job: Job, unroll: Callable[..., Any]) -> Any:
     return shared.Network(params, hk.without_apply_rng(hk.transform(forward)).apply)
 
 
-def _layer(job: Job, unroll: Callable[..., Any]) -> Any:
+def _alone(job: Job, unroll: Callable[..., Any]) -> Any:
     w = job.workload
 
     def forward(inputs: jax.Array) -> jax.Array:

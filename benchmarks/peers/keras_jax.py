@@ -31,8 +31,8 @@ def prepare(job: Job) -> Prepared:
     if words.keras.backend.backend() != "jax":
         raise NotImplementedError("Keras runs on another backend here")
     if job.question == "generation":
-        return words.generation(job, shared.common)
-    unrolls = words.unrolls(job, shared.common)
+        return words.generation(job)
+    unrolls = words.unrolls(job)
     if job.question == "step":
         data = tuple(map(shared.jnp.asarray, (words.inputs_of(job), job.arrays["targets"])))
         return shared.steps(job, {name: _training(job, unroll) for name, unroll in unrolls.items()}, data)
@@ -41,7 +41,7 @@ def prepare(job: Job) -> Prepared:
 
 def _training(job: Job, unroll: bool) -> Any:
     w = job.workload
-    model, rule = words.network(job, shared.common, unroll=unroll), words.adam(w)
+    model, rule = words.network(job, unroll=unroll), words.adam(w)
     rule.build(model.trainable_variables)
 
     def objective(trained: Any, fixed: Any, inputs: jax.Array, targets: jax.Array) -> Any:
@@ -65,7 +65,7 @@ def _training(job: Job, unroll: bool) -> Any:
 
 
 def _alone(job: Job, unroll: bool) -> Any:
-    layers = words.layers(job, shared.common, unroll=unroll)
+    layers = words.layers(job, unroll=unroll)
     fixed = [variable.value for variable in layers[0].non_trainable_variables]
 
     def run(params: Any, inputs: jax.Array) -> jax.Array:

@@ -18,10 +18,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 if TYPE_CHECKING:
     from rnnjax.benchmarks.peers.worker import Job, Prepared
 
-here = Path(__file__)
 tf: Any = importlib.import_module("tensorflow")
-common: Any = SimpleNamespace(**runpy.run_path(str(here.with_name("_common.py"))))
-words: Any = SimpleNamespace(**runpy.run_path(str(here.with_name("_keras.py"))))
+words: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("_keras.py"))))
+common = words.common
 
 
 def versions() -> dict[str, str]:
@@ -38,16 +37,12 @@ def prepare(job: Job) -> Prepared:
         raise NotImplementedError("this TensorFlow has no GPU")
     with contextlib.suppress(RuntimeError):  # it has computed already, and keeps the threads that it has
         tf.config.threading.set_intra_op_parallelism_threads(job.threads)
-    return {"step": _training, "generation": _generation}.get(job.question, _alone)(job)
-
-
-def _generation(job: Job) -> Prepared:
-    return words.generation(job, common)
+    return {"step": _training, "generation": words.generation}.get(job.question, _alone)(job)
 
 
 def _forms(job: Job) -> dict[str, tuple[bool, bool]]:
     """Whether loops are laid out and whether XLA compiles, by the words for it."""
-    unrolls = words.unrolls(job, common)
+    unrolls = words.unrolls(job)
     compiled = {"": False, ", jit_compile": True}
     pairs = itertools.product(unrolls, compiled)
     return {f"{u}{c}": (unrolls[u], compiled[c]) for u, c in pairs}
@@ -55,17 +50,7 @@ def _forms(job: Job) -> dict[str, tuple[bool, bool]]:
 
 def _training(job: Job) -> Prepared:
     forms = {name: _Training(job, *form) for name, form in _forms(job).items()}
-    name = common.fastest({name: training.loop for name, training in forms.items()})
-    training = forms[name]
-    calls: dict[str, Callable[[int], None]] = {"loop": training.loop, "whole": training.whole}
-    asked = job.options.get("form", "")
-    if asked:
-        calls = {asked: calls[asked]}
-    elif common.seconds(training.loop) > common.LONG_S:
-        calls = {"loop": training.loop}
-    compile_s = {form: common.beyond_running(call) for form, call in calls.items()} | {"loop": training.compile_s}
-    form = common.fastest(calls)
-    return {"call": calls[form], "form": f"{form}{name}", "check": training.check, "compile_s": compile_s[form]}
+    return common.fastest_training(job, forms)
 
 
 class _Training:
@@ -75,11 +60,16 @@ class _Training:
       job: whose workload it is.
       unroll: whether its loops over time are laid out.
       compiled: whether XLA compiles it.
+
+    Attributes:
+      loop: so many steps, one after the other.
+      check: losses of the first steps.
+      compile_s: seconds that compiling a step took.
     """
 
     def __init__(self, job: Job, unroll: bool, compiled: bool):
         w = job.workload
-        model, rule = words.network(job, common, unroll=unroll), words.adam(w)
+        model, rule = words.network(job, unroll=unroll), words.adam(w)
         rule.build(model.trainable_variables)
         inputs, targets = tf.constant(words.inputs_of(job)), tf.constant(job.arrays["targets"])
         count = len(inputs)
@@ -102,23 +92,15 @@ class _Training:
             return loss
 
         self.chunk = tf.function(many, autograph=True)
-        self.done, self.check, self.compile_s = 0, [], 0.0
-        times = [common.timed(lambda: self.check.append(float(self.one()))) for _ in range(common.CHECKED)]
-        self.compile_s = times[0] - min(times)
+        self.done = 0
+        self.check, self.compile_s = common.first_losses(self.one)
+        self.loop = common.repeated(self.one, lambda loss: loss.numpy())
 
     def one(self) -> Any:
         """One step; its loss."""
         at = self.batches[self.done % len(self.batches)]
         self.done += 1
         return self.step(*at)
-
-    def loop(self, count: int) -> None:
-        """So many steps, one after the other."""
-        loss = None
-        for _ in range(count):
-            loss = self.one()
-        if loss is not None:
-            loss.numpy()
 
     def whole(self, count: int) -> None:
         """So many steps in one function."""
@@ -130,7 +112,7 @@ def _alone(job: Job) -> Prepared:
     inputs, backward = tf.constant(common.dense(job)), job.question == "gradient"
 
     def prepared(unroll: bool, compiled: bool) -> Callable[[], Any]:
-        layers = words.layers(job, common, unroll=unroll)
+        layers = words.layers(job, unroll=unroll)
         weights = [layer.trainable_variables for layer in layers]
 
         def forward() -> Any:
@@ -144,19 +126,11 @@ def _alone(job: Job) -> Prepared:
 
         return tf.function(gradient if backward else forward, jit_compile=compiled)
 
+    def wait(found: Any) -> None:
+        tf.nest.map_structure(lambda value: value.numpy().size, found[:1])
+
     programs = {name: prepared(*form) for name, form in _forms(job).items()}
-
-    def repeated(program: Callable[[], Any]) -> Callable[[int], None]:
-        def call(count: int) -> None:
-            found = None
-            for _ in range(count):
-                found = program()
-            if found is not None:
-                tf.nest.map_structure(lambda value: value.numpy().size, found[:1])
-
-        return call
-
-    calls = {name: repeated(program) for name, program in programs.items()}
+    calls = {name: common.repeated(program, wait) for name, program in programs.items()}
     compile_s = {name: common.beyond_running(call) for name, call in calls.items()}
     name = common.fastest(calls)
     found = programs[name]()

@@ -31,12 +31,7 @@ def versions() -> dict[str, str]:
 
 def prepare(job: Job) -> Prepared:
     """A step of training, or a layer alone."""
-    shared.common.refuse(job)
-    unrolls = shared.unrolls(job)
-    if job.question == "step":
-        found = shared.training(job, {name: _network(job, unroll) for name, unroll in unrolls.items()})
-    else:
-        found = shared.alone(job, {name: _alone(job, unroll) for name, unroll in unrolls.items()})
+    found = shared.prepare(job, shared.unrolls(job), _network, _alone)
     if job.workload["cell"] == "gru":
         found["form"] += ", one bias"
     return found

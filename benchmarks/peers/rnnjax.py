@@ -22,11 +22,10 @@ from flax import nnx
 import rnnjax as rx
 from rnnjax.benchmarks.workloads import Workload, build
 from rnnjax.cells import CELLS
-from rnnjax.choosing import alone, candidates, described, measure, programs_of
+from rnnjax.choosing import candidates, choose, described, measure, programs_of
 from rnnjax.experiment import Built
 from rnnjax.generate import generate
-from rnnjax.population import Programs
-from rnnjax.sweep.launch.workers import use_cores
+from rnnjax.population import Programs, use_cores
 
 if TYPE_CHECKING:
     from rnnjax.benchmarks.peers.worker import Job, Prepared
@@ -60,7 +59,7 @@ def _executor(job: Job) -> str:
 def _training(job: Job) -> Prepared:
     use_cores(job.threads)
     built = _built(job)
-    layout = _fastest(measure(built, alone(built)))
+    layout = choose(built, measuring=True, short=0.0).layout
     programs = programs_of(built, layout)
     training = _Chunks(programs, programs.first([0]))
     check = [training.loss() for _ in range(common.CHECKED)]
@@ -73,16 +72,13 @@ def _population(job: Job) -> Prepared:
     single = Programs(built.trainer)
     one = _Chunks(single, single.first([0]))
     check = [one.loss() for _ in range(common.CHECKED)]
-    layout = _fastest(measure(built, candidates(built, job.members), job.members))
+    found = measure(built, candidates(built, job.members), job.members)
+    layout = min(found, key=lambda each: each.step_seconds).layout
     programs, width = programs_of(built, layout), layout.width(job.members)
     rates = np.exp(np.random.default_rng(0).uniform(np.log(1e-4), np.log(1e-1), width))
     training = _Chunks(programs, programs.population(np.arange(width), {"train.learning_rate": rates}))
     training.advance(1)
     return _prepared(job, training, check, f"whole, {width} members, {described(layout)}")
-
-
-def _fastest(found: list[Any]) -> Any:
-    return min(found, key=lambda each: each.step_seconds).layout
 
 
 def _prepared(job: Job, training: _Chunks, check: list[float], form: str) -> Prepared:
@@ -146,12 +142,7 @@ def _alone(job: Job) -> Prepared:
     backward = job.question == "gradient"
     compiled = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)) if backward else outputs)
 
-    def call(count: int) -> Any:
-        found = None
-        for _ in range(count):
-            found = compiled(stacked, inputs)
-        return jax.block_until_ready(found)
-
+    call = common.repeated(partial(compiled, stacked, inputs), jax.block_until_ready)
     compile_s = common.beyond_running(call)
     found = call(1)
     check = [found[0], jnp.sum(jnp.square(found[1][0]["recurrent_kernel"][...]))] if backward else [jnp.mean(found**2)]

@@ -97,21 +97,38 @@ def _fill(given: dict[Any, np.ndarray]) -> None:
             parameter.copy_(torch.tensor(np.ascontiguousarray(value)))
 
 
-def _training(job: Job) -> Prepared:
-    w, device = job.workload, _device(job)
-    inputs, targets = _batches(job)
-    order, activity = range(len(inputs)), w["activity_l1"]
+def device_of(job: Job) -> Any:
+    """Where it is computed; sets the number of threads."""
+    torch.set_num_threads(job.threads)
+    return torch.device("cuda" if job.device == "gpu" else "cpu")
 
-    def started() -> tuple[Callable[[], Any], Callable[[int], None]]:
-        """A step, and a call that makes some, from the weights given."""
+
+def adam(job: Job, network: Network) -> Any:
+    """The optimiser of a network."""
+    w = job.workload
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    return torch.optim.Adam(trained, lr=w["rate"], eps=w["epsilon"], fused=True)
+
+
+def finish(job: Job) -> None:
+    """Waits until all is computed."""
+    if job.device == "gpu":
+        torch.cuda.synchronize()
+
+
+def _training(job: Job) -> Prepared:
+    w, device = job.workload, device_of(job)
+    inputs, targets = _batches(job)
+    activity = w["activity_l1"]
+
+    def started() -> Callable[[], Any]:
+        """A step, from the weights given."""
         network = Network(job).to(device)
-        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        rule = torch.optim.Adam(trained, lr=w["rate"], eps=w["epsilon"], fused=True)
-        done = 0
+        rule, done = adam(job, network), 0
 
         def step() -> Any:
             nonlocal done
-            at = order[done % len(order)]
+            at = done % len(inputs)
             done += 1
             rule.zero_grad()
             with _precision(job):
@@ -122,16 +139,16 @@ def _training(job: Job) -> Prepared:
             rule.step()
             return loss.detach()
 
-        return step, _repeated(job, step)
+        return step
 
-    step, _ = started()
+    step = started()
     check = [float(step()) for _ in range(common.CHECKED)]
-    _, call = started()
+    call = common.repeated(started(), lambda _: finish(job))
     return {"call": call, "form": f"loop{_threads(job, call)}{_about(job)}", "check": check}
 
 
 def _alone(job: Job) -> Prepared:
-    device, backward = _device(job), job.question == "gradient"
+    device, backward = device_of(job), job.question == "gradient"
     inputs = torch.tensor(common.dense(job)).transpose(0, 1).contiguous().to(device)  # time first
 
     def layers_as(dtype: Any) -> tuple[Any, Any]:
@@ -159,7 +176,7 @@ def _alone(job: Job) -> Prepared:
     if job.workload["dtype"] == "bfloat16":
         forms = {", autocast to bfloat16": forms[""]}
         forms[", weights in bfloat16"] = prepared(*layers_as(torch.bfloat16), contextlib.nullcontext)
-    calls = {name: _repeated(job, once) for name, once in forms.items()}
+    calls = {name: common.repeated(once, lambda _: finish(job)) for name, once in forms.items()}
     form = common.fastest(calls)
     threads = _threads(job, calls[form])
     found = forms[form]()
@@ -173,7 +190,7 @@ def _alone(job: Job) -> Prepared:
 
 
 def _generation(job: Job) -> Prepared:
-    w, device = job.workload, _device(job)
+    w, device = job.workload, device_of(job)
     network = Network(job).to(device)
     cell = getattr(torch.nn, f"{LAYERS[w['cell']]}Cell")(network.layer.input_size, network.layer.hidden_size).to(device)
     cell.load_state_dict({name.removesuffix("_l0"): value for name, value in network.layer.state_dict().items()})
@@ -202,7 +219,7 @@ def _generation(job: Job) -> Prepared:
                 logits, state = step(tokens, state)
                 tokens = choose(logits)
                 found.append(tokens)
-        _finish(job)
+        finish(job)
         return found
 
     steps = {"nn.LSTMCell".replace("LSTM", LAYERS[w["cell"]]): by_cell, f"nn.{LAYERS[w['cell']]}, a step": by_layer}
@@ -215,14 +232,9 @@ def _generation(job: Job) -> Prepared:
     return {"call": calls[form], "form": f"loop, {form}{threads}{_about(job)}", "check": check}
 
 
-def _device(job: Job) -> Any:
-    torch.set_num_threads(job.threads)
-    return torch.device("cuda" if job.device == "gpu" else "cpu")
-
-
 def _batches(job: Job) -> tuple[list[Any], list[Any]]:
     """Inputs ``[time, batch]`` or ``[time, batch, input]``, and targets ``[answers]`` in the order of the logits."""
-    w, device = job.workload, _device(job)
+    w, device = job.workload, device_of(job)
     inputs = torch.tensor(np.swapaxes(job.arrays["inputs"], 1, 2))
     targets = torch.tensor(job.arrays["targets"]).long()
     if w["vocab"]:
@@ -242,20 +254,6 @@ def _precision(job: Job) -> Any:
 
 def _about(job: Job) -> str:
     return ", autocast to bfloat16" if job.workload["dtype"] == "bfloat16" else ""
-
-
-def _repeated(job: Job, once: Callable[[], Any]) -> Callable[[int], None]:
-    def call(count: int) -> None:
-        for _ in range(count):
-            once()
-        _finish(job)
-
-    return call
-
-
-def _finish(job: Job) -> None:
-    if job.device == "gpu":
-        torch.cuda.synchronize()
 
 
 def _threads(job: Job, call: Callable[[int], Any]) -> str:

@@ -21,7 +21,7 @@ resident: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("t
 ROWS = 2**24
 """Drawn before the loader begins anew, which a data set of a few batches would else do all the time."""
 
-versions = resident.versions
+common, versions = resident.common, resident.versions
 
 
 def prepare(job: Job) -> Prepared:
@@ -29,11 +29,11 @@ def prepare(job: Job) -> Prepared:
     w, workers = job.workload, job.options.get("workers", 0)
     if w["vocab"] and not w["embedding"]:
         raise NotImplementedError("one-hot rows are made beforehand: nothing is loaded")
-    torch.set_num_threads(job.threads)
-    device = torch.device("cuda" if job.device == "gpu" else "cpu")
+    if w["dtype"] != "float32" or w["activity_l1"]:
+        raise NotImplementedError("it is float32 networks without a penalty that are fed by a loader")
+    device = resident.device_of(job)
     network = resident.Network(job).to(device)
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    rule = torch.optim.Adam(trained, lr=w["rate"], eps=w["epsilon"], fused=True)
+    rule = resident.adam(job, network)
 
     def step(inputs: Any, targets: Any) -> Any:
         rule.zero_grad()
@@ -49,7 +49,7 @@ def prepare(job: Job) -> Prepared:
     if w["vocab"]:
         kept["inputs"] = kept["inputs"].astype(np.int64)
     inputs, targets = torch.tensor(kept["inputs"]), torch.tensor(kept["targets"].astype(np.int64))
-    check = [float(step(inputs[k], targets[k])) for k in range(min(len(inputs), 3))]
+    check = [float(step(inputs[k], targets[k])) for k in range(min(len(inputs), common.CHECKED))]
     data = torch.utils.data.TensorDataset(inputs.flatten(0, 1), targets.flatten(0, 1))
     loader = torch.utils.data.DataLoader(
         data,
@@ -60,11 +60,5 @@ def prepare(job: Job) -> Prepared:
         multiprocessing_context="spawn" if workers else None,
     )
     batches = iter(loader)
-
-    def call(count: int) -> None:
-        for _ in range(count):
-            step(*next(batches))
-        if job.device == "gpu":
-            torch.cuda.synchronize()
-
+    call = common.repeated(lambda: step(*next(batches)), lambda _: resident.finish(job))
     return {"call": call, "form": f"DataLoader, {workers} workers", "check": check}

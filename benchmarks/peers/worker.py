@@ -109,6 +109,7 @@ def _loaded(name: str) -> Any:
     spec = importlib.util.spec_from_file_location(f"peer_{name}", file)
     assert spec is not None and spec.loader is not None  # it is a file of Python
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look up their annotations
     spec.loader.exec_module(module)
     return module
 
