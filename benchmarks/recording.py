@@ -41,7 +41,7 @@ def run(*, quick: bool = False) -> Iterator[dict[str, Any]]:
 
     plain = forward(())
     for name, record in RECORDS.items():
-        found = paired({"plain": plain, "recording": forward(record)}, rounds=5 if quick else 15)
+        found = paired({"plain": plain, "recording": forward(record)}, rounds=5 if quick else 7)
         yield {
             "question": "recording",
             "recorded": name,

@@ -9,6 +9,7 @@ quantities edited and recorded), zoneout keeps old values, and a masked step, wh
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Collection, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ import numpy as np
 
 from rnnjax.cells import At, Cell, Structure
 from rnnjax.config import InputError
-from rnnjax.notation import Field, Outputs, RowMask, State, StepMask, Table, Tokens
+from rnnjax.notation import Field, Inputs, Outputs, RowMask, State, StepMask, Table, Tokens
 
 RECURRENT_PRODUCTS = ("recurrent", "candidate")
 """The products whose operand recurrent dropout masks."""
@@ -28,8 +29,16 @@ ONE_HOT_LIMIT = 512
 """Symbols up to which the gradient of a lookup is a product with one-hot rows; beyond, rows are added one by one."""
 
 
+class Dense(NamedTuple):
+    """An input of numbers: ``x`` is ``[time, batch, input]``, to be multiplied by the input kernel."""
+
+    x: Inputs
+    kernel: jax.Array
+    bias: jax.Array | None
+
+
 class Projected(NamedTuple):
-    """An input whose product with the input kernel is done: ``x`` is ``[time, batch, gates]``."""
+    """Numbers whose product with the input kernel is done: ``x`` is ``[time, batch, gates]``."""
 
     x: Outputs
 
@@ -39,6 +48,12 @@ class Lookup(NamedTuple):
 
     tokens: Tokens
     rows: Table
+
+
+Source = Dense | Lookup
+"""An input as it is given to an executor."""
+Ready = Projected | Lookup
+"""An input as a loop reads it: see `projected`."""
 
 
 @jax.tree_util.register_dataclass
@@ -292,7 +307,7 @@ Kept = dict[str, "jax.Array | Moments"]
 class Operands(NamedTuple):
     """The traced half of a request."""
 
-    source: Projected | Lookup
+    source: Source
     kernels: dict[str, jax.Array]
     constants: Constants
     state: State
@@ -327,16 +342,64 @@ def matmul(cell: Cell, a: jax.Array, b: jax.Array) -> jax.Array:
 
     The leading axes of ``a`` are taken as one: of several, XLA's gradient by ``b`` would transpose the whole result.
     """
-    rows, columns = a.reshape(-1, a.shape[-1]).astype(cell.dtype), b.astype(cell.dtype)
+    rows, columns = as_rows(a).astype(cell.dtype), b.astype(cell.dtype)
     return jnp.matmul(rows, columns, preferred_element_type=cell.state_dtype).reshape(*a.shape[:-1], b.shape[-1])
 
 
-def input_items(source: Projected | Lookup) -> jax.Array:
+def as_rows(values: jax.Array) -> jax.Array:
+    """The leading axes as one; the last may be of no width."""
+    return values.reshape(math.prod(values.shape[:-1]), values.shape[-1])
+
+
+def biased(x: jax.Array, bias: jax.Array | None) -> jax.Array:
+    """``x + bias``, in the type of `x`; `x` itself where there is no bias."""
+    return x if bias is None else x + jnp.expand_dims(bias.astype(x.dtype), range(x.ndim - 1))
+
+
+def projected(cell: Cell, source: Source) -> Ready:
+    """The source with the input part of every gate: numbers times the kernel, in one product for all their steps."""
+    if isinstance(source, Lookup):
+        return source
+    return Projected(biased(matmul(cell, source.x, source.kernel), source.bias))
+
+
+def input_items(source: Source | Ready) -> jax.Array:
     """What of the input is scanned over, with a leading axis of time."""
-    return source.x if isinstance(source, Projected) else source.tokens
+    return source.tokens if isinstance(source, Lookup) else source.x
 
 
-def input_part(source: Projected | Lookup, item: jax.Array) -> jax.Array:
+def with_items(source: Source, items: jax.Array) -> Source:
+    """The source of other steps."""
+    return source._replace(tokens=items) if isinstance(source, Lookup) else source._replace(x=items)
+
+
+def in_pieces(
+    piece: Callable[[Any, Any], tuple[Any, Any]], carry: Any, items: Any, length: int, *, reverse: bool
+) -> tuple[Any, Any]:
+    """A scan over pieces of `length` steps, the last one shorter if they do not come out even.
+
+    Args:
+      piece: of the carry and the items of a piece, to the carry after it and what it gives for each step.
+      carry: before the first piece.
+      items: arrays with a leading axis of time.
+      length: steps of a piece.
+      reverse: whether the last step is the first to be processed.
+    """
+    time = jax.tree.leaves(items)[0].shape[0]
+    edge = time % length
+    start = edge if reverse else 0
+    whole = jax.tree.map(lambda v: v[start : start + time - edge].reshape(-1, length, *v.shape[1:]), items)
+    carry, found = jax.lax.scan(piece, carry, whole, reverse=reverse)
+    found = jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:]), found)
+    if edge:
+        rest = jax.tree.map(lambda v: v[:edge] if reverse else v[time - edge :], items)
+        carry, last = piece(carry, rest)
+        pair = (last, found) if reverse else (found, last)
+        found = jax.tree.map(lambda *parts: jnp.concatenate(parts), *pair)
+    return carry, found
+
+
+def input_part(source: Ready, item: jax.Array) -> jax.Array:
     """The packed input part of the gates for one item (or for all of them)."""
     return item if isinstance(source, Projected) else source.rows[item]
 

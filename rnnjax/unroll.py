@@ -16,6 +16,7 @@ from rnnjax.config import InputError
 from rnnjax.executors import EXECUTORS, Plan, choose
 from rnnjax.sequence import (
     Constants,
+    Dense,
     Edit,
     Edits,
     Kept,
@@ -23,15 +24,16 @@ from rnnjax.sequence import (
     Moments,
     Operands,
     Program,
-    Projected,
     Record,
     Records,
     Result,
     Steps,
     as_edits,
     as_records,
+    biased,
     chosen,
     editable,
+    in_pieces,
     input_items,
     keep_all,
     matmul,
@@ -40,6 +42,7 @@ from rnnjax.sequence import (
     numbers_of,
     recordable,
     selection,
+    with_items,
 )
 
 
@@ -174,7 +177,7 @@ def unroll(
     constants, steps = _with_noise(cell, weights, constants, steps, key, recurrent_dropout, zoneout, time, batch)
     start = _checked_state(cell, state, batch) if state is not None else base
     kept = nothing_kept(records, widths, time, batch, cell.state_dtype)
-    operands = Operands(_project(cell, weights, values, table), weights.kernels, constants, start, steps, kept)
+    operands = Operands(_source(cell, weights, values, table), weights.kernels, constants, start, steps, kept)
     plan = choose(program, operands, executor)
     run = partial(EXECUTORS[plan.executor].run, program)
     if isinstance(remat, int) and remat < time:
@@ -271,51 +274,32 @@ def _asked(edit: Edit, time: int, batch: int, width: int, dtype: Any, time_major
     return _Asked(*where, None, value) if edit.each_step else _Asked(*where, value, None)
 
 
-def _project(cell: Cell, weights: Weights, values: jax.Array, table: jax.Array | None) -> Projected | Lookup:
-    """The input part of every gate: one product for the whole sequence, or a row a symbol where symbols are fewer."""
-
-    def biased(x):
-        return x if weights.bias is None else x + jnp.expand_dims(weights.bias.astype(x.dtype), range(x.ndim - 1))
-
-    def project(operand):
-        return biased(matmul(cell, operand, weights.input_kernel))
-
+def _source(cell: Cell, weights: Weights, values: jax.Array, table: jax.Array | None) -> Dense | Lookup:
+    """What makes the input part of every gate: numbers and the kernel, or a row a symbol where symbols are fewer."""
+    kernel, bias = weights.input_kernel, weights.bias
     if table is not None:
         few = table.shape[0] <= values.size
-        return Lookup(values, project(table)) if few else Projected(project(table[values]))
+        return Lookup(values, biased(matmul(cell, table, kernel), bias)) if few else Dense(table[values], kernel, bias)
     if jnp.issubdtype(values.dtype, jnp.integer):
-        kernel = weights.input_kernel.astype(cell.dtype).astype(cell.state_dtype)
-        return Lookup(values, biased(jnp.pad(kernel, ((0, 1), (0, 0)))))  # the last row stands for no symbol
-    return Projected(project(values))
+        rows = jnp.pad(kernel.astype(cell.dtype).astype(cell.state_dtype), ((0, 1), (0, 0)))
+        return Lookup(values, biased(rows, bias))  # the last row stands for no symbol
+    return Dense(values, kernel, bias)
 
 
 def _in_segments(run: Callable[[Operands], Result], operands: Operands, length: int, reverse: bool) -> Result:
     """Runs segments of `length` steps, storing for the backward pass only the states between them."""
     source = operands.source
-    lookup = isinstance(source, Lookup)
 
     @jax.checkpoint
     def segment(carry, piece):
         (state, kept), (items, steps) = carry, piece
-        part = source._replace(tokens=items) if lookup else Projected(items)
+        part = with_items(source, items)
         result = run(operands._replace(source=part, state=state, steps=steps, kept=kept))
         return (result.state, result.kept), (result.outputs, result.recorded)
 
-    scanned = (input_items(source), operands.steps)
-    time = scanned[0].shape[0]
-    edge = time % length
-    start = edge if reverse else 0
-    whole = jax.tree.map(lambda v: v[start : start + time - edge].reshape(-1, length, *v.shape[1:]), scanned)
-    carry, found = jax.lax.scan(segment, (operands.state, operands.kept), whole, reverse=reverse)
-    found = jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:]), found)
-    if edge:
-        rest = jax.tree.map(lambda v: v[:edge] if reverse else v[time - edge :], scanned)
-        carry, last = segment(carry, rest)
-        pair = (last, found) if reverse else (found, last)
-        found = jax.tree.map(lambda *parts: jnp.concatenate(parts), *pair)
-    outputs, recorded = found
-    state, kept = carry
-    return Result(outputs, state, recorded, kept)
+    items = (input_items(source), operands.steps)
+    (state, kept), found = in_pieces(segment, (operands.state, operands.kept), items, length, reverse=reverse)
+    return Result(found[0], state, found[1], kept)
 
 
 def _cuts(time: int, truncate: int, reverse: bool) -> jax.Array:

@@ -18,7 +18,7 @@ import oracles
 from rnnjax import sequence
 from rnnjax.cells import CELLS, LinearCell, Structure
 from rnnjax.config import InputError
-from rnnjax.executors import EXECUTORS, Plan
+from rnnjax.executors import EXECUTORS, Plan, fused
 from rnnjax.sequence import clamp, scale
 from rnnjax.unroll import Embedded, dropout_mask, unroll
 
@@ -306,6 +306,26 @@ def test_every_executor_computes_the_oracles_numbers_and_the_gradient_of_the_sca
             assert_same(other, gradient)
             if executor == "fused":  # without a gradient it stores less: another program
                 assert_same(quick(partial(problem.unrolled, executor=executor))(problem.traced), expected)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in FEW else pytest.mark.slow) for name in CELLS])
+def test_an_input_part_made_in_pieces_is_the_one_made_at_once(name, reverse, x64, monkeypatch):
+    plain: dict[str, Any] = {factor: levels[0] for factor, levels in FACTORS.items()}
+    problem = Problem({**plain, "cell": name, "mask": True, "reset": True, "start": True, "reverse": reverse})
+    every = f"f64[{STEPS * ROWS},{sum(problem.cell.gate_widths('input').values())}] = dot_general"
+
+    def computed():
+        values, loss = (partial(call, executor="fused") for call in (problem.unrolled, problem.loss))
+        (_, found), gradient = value_and_gradient(loss)(problem.traced)
+        return quick(values)(problem.traced), found, gradient, every in str(jax.make_jaxpr(values)(problem.traced))
+
+    *whole, at_once = computed()
+    monkeypatch.setattr(fused, "LARGE", 0)
+    monkeypatch.setattr(fused, "PIECE", 3 * ROWS * UNITS * len(problem.cell.gates) * 8)  # of seven steps: 3, 3 and 1
+    *pieces, still = computed()
+    assert at_once and not still
+    assert_same(pieces, whole)
 
 
 @slow_but_for("gru_before", "min_gru")

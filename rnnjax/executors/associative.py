@@ -28,6 +28,7 @@ from rnnjax.sequence import (
     keep_all,
     masked_outputs,
     naming,
+    projected,
 )
 
 
@@ -48,7 +49,8 @@ def run(program: Program, operands: Operands) -> Result:
     cell, steps, constants = program.cell, operands.steps, operands.constants
     assert isinstance(cell, LinearCell)  # `refuse` has seen to it
     (field,) = cell.state
-    x = split(input_part(operands.source, input_items(operands.source)), cell.gate_widths("input"))
+    source = projected(cell, operands.source)
+    x = split(input_part(source, input_items(source)), cell.gate_widths("input"))
     recorded = {record.field for record in program.record}
     seen = {f"input.{gate}": value for gate, value in x.items() if f"input.{gate}" in recorded}
     edited = tuple(None if when is None else when[:, None, None] for when in steps.edited)

@@ -23,13 +23,18 @@ from rnnjax.notation import Field, Outputs, State
 from rnnjax.sequence import (
     RECURRENT_PRODUCTS,
     Constants,
+    Dense,
     Lookup,
     Operands,
     Program,
     Projected,
+    Ready,
     Result,
+    Source,
     Steps,
+    as_rows,
     composed_step,
+    in_pieces,
     input_items,
     input_part,
     keep,
@@ -37,9 +42,16 @@ from rnnjax.sequence import (
     masked_outputs,
     matmul,
     pack,
+    projected,
     stacked,
+    with_items,
     with_states,
 )
+
+LARGE = 2**24
+"""Bytes of the input part of all steps up to which it is made at once on CPU."""
+PIECE = 2**21
+"""Bytes of the input part that is made at once where it is larger: what a core's caches hold."""
 
 
 def refuse(program: Program, operands: Operands) -> str | None:
@@ -65,8 +77,42 @@ def _forward(program: Program, operands: Operands):
 def _loop(program: Program, operands: Operands, *, store: bool):
     """The forward loop: its result, and states and stored products of every step."""
     cell, source = program.cell, operands.source
+    carry = jax.tree.map(jnp.asarray, operands.state), operands.kept
+
+    def loop(carry, items, steps):
+        return _steps(program, operands, projected(cell, with_items(source, items)), carry, steps, store=store)
+
+    length = _projected_at_once(cell, source)
+    items = (input_items(source), operands.steps)
+    if length < items[0].shape[0]:
+        (final, kept), found = in_pieces(lambda c, v: loop(c, *v), carry, items, length, reverse=program.reverse)
+    else:
+        (final, kept), found = loop(carry, *items)
+    states, stored, seen = found
+    outputs = masked_outputs(states[cell.output], operands.steps.mask)
+    return Result(outputs, final, with_states(program.record, seen, states), kept), states, stored
+
+
+def _projected_at_once(cell: Cell, source: Source) -> int:
+    """Steps whose input is multiplied by the kernel in one product before the loop goes over them.
+
+    All of them, but where that makes a large array on CPU: memory that is new in every call costs more than large
+    products save, and no cache holds it.
+    """
+    time, batch = input_items(source).shape[:2]
+    if not isinstance(source, Dense) or jax.default_backend() != "cpu":
+        return time
+    each = batch * source.kernel.shape[1] * jnp.dtype(cell.state_dtype).itemsize
+    if time * each <= LARGE:
+        return time
+    most = max(1, PIECE // each)
+    return next((length for length in range(most, most // 2, -1) if time % length == 0), most)
+
+
+def _steps(program: Program, operands: Operands, source: Ready, carry, steps, *, store: bool):
+    """The loop over the steps of a source, from a carry on: the carry after it, and what it gives for each step."""
+    cell, items = program.cell, input_items(source)
     widths = cell.gate_widths("input")
-    items = input_items(source)
     # XLA on CPU does not vectorise a loop over several slices of what is itself a slice of all steps: gates are taken
     # apart before the loop, unless their sums are stored, which have loops of their own.
     apart = isinstance(source, Projected) and not store and jax.default_backend() == "cpu"
@@ -91,15 +137,8 @@ def _loop(program: Program, operands: Operands, *, store: bool):
         stored = (pack(sums, widths) if cell.summed else None, rest) if store and not program.remat else None
         return (after, kept), (states, stored, stacked(program.record, seen, states))
 
-    (final, kept), (states, stored, found) = jax.lax.scan(
-        step,
-        (jax.tree.map(jnp.asarray, operands.state), operands.kept),
-        (split(items, widths) if apart else items, operands.steps),
-        reverse=program.reverse,
-        unroll=program.unroll,
-    )
-    outputs = masked_outputs(states[cell.output], operands.steps.mask)
-    return Result(outputs, final, with_states(program.record, found, states), kept), states, stored
+    items = (split(items, widths) if apart else items, steps)
+    return jax.lax.scan(step, carry, items, reverse=program.reverse, unroll=program.unroll)
 
 
 def _unsummed(cell: Cell, product: str) -> dict[str, int]:
@@ -158,6 +197,11 @@ def _backward(program: Program, residuals, gradients: Result):
     widths = cell.gate_widths("input")
     packed, rest = (None, {}) if stored is None else stored
     before = _states_before(program, operands.state, states)
+    if packed is None:
+        ready = projected(cell, operands.source)
+        packed, part = input_items(ready), partial(input_part, ready)
+    else:
+        part = lambda items: items  # noqa: E731
     shared = _differentiable(operands)
     transposed = {name: _transposed(cell, name, kernel) for name, kernel in operands.kernels.items()}
     of_state: dict[str, str] = {}
@@ -165,7 +209,7 @@ def _backward(program: Program, residuals, gradients: Result):
     def step(carry, item):
         d_state, d_shared = carry
         state, x, q, here, d_hidden = item
-        x = split(input_part(operands.source, x) if packed is None else x, widths)
+        x = split(part(x), widths)
         known = {
             name: {
                 **{
@@ -206,7 +250,7 @@ def _backward(program: Program, residuals, gradients: Result):
 
     d_hidden = masked_outputs(gradients.outputs, steps.mask)
     carry = (gradients.state, jax.tree.map(jnp.zeros_like, shared))
-    items = (before, input_items(operands.source) if packed is None else packed, rest, steps, d_hidden)
+    items = (before, packed, rest, steps, d_hidden)
     (d_state, d_shared), (d_x, d_rest, emitted, d_values) = jax.lax.scan(
         step, carry, items, reverse=not program.reverse, unroll=program.unroll
     )
@@ -221,11 +265,7 @@ def _backward(program: Program, residuals, gradients: Result):
         for name in cell.products
     }
     # A cotangent is None where there is nothing to differentiate by; the types are those of the operands themselves.
-    if isinstance(operands.source, Lookup):
-        tokens, rows = operands.source
-        d_source = Lookup(None, lookup_gradient(tokens, d_x, rows.shape[0]))  # type: ignore[arg-type]
-    else:
-        d_source = Projected(d_x)
+    d_source = _source_gradient(cell, operands.source, d_x)
     d_kernels = jax.tree.map(lambda d, kernel: d.astype(kernel.dtype), d_kernels, operands.kernels)
     constants = Constants(
         d_shared.small,
@@ -296,10 +336,22 @@ def _after_reset(operands: Operands, before: dict[str, Outputs]) -> dict[str, Ou
     return {name: jnp.where(reset[..., None], initial[name], values) for name, values in before.items()}
 
 
+def _source_gradient(cell: Cell, source: Source, d_x: jax.Array) -> Source:
+    """The gradient by the input, its kernel and its bias, or by the rows of the symbols."""
+    if isinstance(source, Lookup):
+        return Lookup(None, lookup_gradient(source.tokens, d_x, source.rows.shape[0]))  # type: ignore[arg-type]
+    x, kernel, bias = source
+    return Dense(
+        matmul(cell, d_x, kernel.T).astype(x.dtype),
+        _kernel_gradient(cell, x, None, d_x).astype(kernel.dtype),
+        None if bias is None else jnp.sum(d_x, axis=(0, 1)).astype(bias.dtype),
+    )
+
+
 def _kernel_gradient(cell: Cell, operand: jax.Array, mask: jax.Array | None, gradient: jax.Array) -> jax.Array:
     """Sum over time and batch of operand times gradient, as one product: ``[operand, gates]``."""
     operand = operand if mask is None else operand * mask[None]
-    operand, gradient = (v.reshape(-1, v.shape[-1]) for v in (operand, gradient))
+    operand, gradient = as_rows(operand), as_rows(gradient)
     if _slow_bfloat16(cell):
         return operand.astype(cell.state_dtype).T @ gradient
     return matmul(cell, operand.T, gradient)

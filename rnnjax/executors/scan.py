@@ -16,6 +16,7 @@ from rnnjax.sequence import (
     keep,
     masked_outputs,
     matmul,
+    projected,
     stacked,
     with_states,
 )
@@ -28,7 +29,7 @@ def refuse(program: Program, operands: Operands) -> str | None:
 
 def run(program: Program, operands: Operands) -> Result:
     """Computes the sequence; see `rnnjax.executors`."""
-    cell, source = program.cell, operands.source
+    cell, source = program.cell, projected(program.cell, operands.source)
 
     def product(name, operand, mask, before):
         operand = operand if mask is None else operand * mask
