@@ -12,7 +12,6 @@ from statistics import median
 from typing import Any
 
 from rnnjax.benchmarks.harness import (
-    PEERS,
     Asked,
     Candidate,
     Failed,
@@ -34,6 +33,8 @@ COMMANDS = {
 }
 """Each in a fresh process. What rnnjax costs is what it takes beyond the libraries that it needs."""
 USUAL = "mid"
+BESIDE = ("torch", "keras_jax", "haiku")
+"""Peers whose first step is usually awaited; others by name."""
 
 
 def run(asked: Asked) -> Iterator[dict[str, Any]]:
@@ -74,7 +75,7 @@ def _commands(asked: Asked) -> Iterator[dict[str, Any]]:
 
 def _first_steps(asked: Asked, workload: Workload) -> Iterator[dict[str, Any]]:
     rounds = asked.rounds or (1 if asked.quick else 2)
-    candidates = asked.candidates("step", PEERS)
+    candidates = asked.candidates("step", BESIDE)
     found: dict[Candidate, list[Process]] = {candidate: [] for candidate in candidates}
     failed: dict[Candidate, str] = {}
     with tempfile.TemporaryDirectory(prefix="rnnjax-bench-") as folder:

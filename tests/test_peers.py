@@ -214,3 +214,10 @@ def test_a_peer_in_a_process_of_its_own_answers_line_by_line(tmp_path: Path) -> 
     assert ready["versions"]["flax"] and ready["prepare_s"] > 0
     np.testing.assert_allclose(ready["check"], computed(SYMBOLS, dict(np.load(tmp_path / "arrays.npz")))[:1], rtol=1e-4)
     assert first["seconds"] > 0 and second["memory_mb"] > 0
+
+
+def test_memory_is_that_of_the_process_itself_not_of_what_started_it():
+    own = f"import runpy; print(runpy.run_path({str(WORKER)!r})['_peak_mb']())"
+    large = f"import subprocess, sys; held = b'x' * 2**28; subprocess.run([sys.executable, '-c', {own!r}], check=True)"
+    done = subprocess.run([sys.executable, "-c", large], capture_output=True, text=True, check=True)
+    assert 1 < float(done.stdout) < 200
