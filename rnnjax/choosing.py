@@ -55,7 +55,7 @@ def candidates(built: Built, members: int) -> list[Layout]:
         wide = [Layout(block, devices, small=True, unroll=unroll)] if block > 1 else []
         each = [Layout(1, devices), Layout(1, devices, small=True)]
         layouts = [*wide, *each] if _units(built) <= SMALL_UNITS else [*each, *wide]
-    return layouts + [dataclasses.replace(layouts[0], executor=name) for name in _other_executors(built)]
+    return layouts + _by_other_executors(built, layouts[0])
 
 
 def alone(built: Built) -> list[Alone]:
@@ -72,13 +72,12 @@ def alone(built: Built) -> list[Alone]:
         here = range(2, jax.device_count() + 1)
         fitting = [count for count in here if train.batch % (count * train.accumulate) == 0]
         layouts += [Alone(count, small=layouts[0].small) for count in sorted({*fitting[:1], *fitting[-1:]})]
-    return layouts + [dataclasses.replace(layouts[0], executor=name) for name in _other_executors(built)]
+    return layouts + _by_other_executors(built, layouts[0])
 
 
-def losers(built: Built) -> list[Alone]:
-    """Layouts of a training of one member that could run here, and were never found to be the fastest."""
-    rivals, lost = _other_executors(built), _other_executors(built, lost=True)
-    return [dataclasses.replace(alone(built)[0], executor=name) for name in lost if name not in rivals]
+def losers(built: Built, ruled: Alone) -> list[Alone]:
+    """Layouts like the one of the rules that could run here, and were never found to be the fastest."""
+    return _by_other_executors(built, ruled, lost=True)
 
 
 def _units(built: Built) -> int:
@@ -99,15 +98,16 @@ def _draws_by_row(built: Built) -> bool:
     return in_parts or any(rate is not None for rate in rates)
 
 
-def _other_executors(built: Built, *, lost: bool = False) -> list[str]:
-    """Executors that can run all layers, beside the one that rules choose; with those that always lost, if wanted."""
+def _by_other_executors(built: Built, layout: Any, *, lost: bool = False) -> list[Any]:
+    """A layout with each executor that can run all layers, beside the one of the rules: rivals, or those that lost."""
     if built.experiment.model.executor != "auto":
         return []
     plans = built.plans()
     ruled = {entry["executor"] for entry in plans}
     # On CPU the scan was never faster in training: its gradient sums kernels step by step.
-    left_out = {"scan"} if jax.default_backend() == "cpu" and not lost else set()
-    return [name for name in EXECUTORS if ruled - {name} and name not in {*left_out, *cannot(plans)}]
+    always_lost = {"scan"} if jax.default_backend() == "cpu" else set()
+    able = [name for name in EXECUTORS if ruled - {name} and name not in cannot(plans)]
+    return [dataclasses.replace(layout, executor=name) for name in able if (name in always_lost) == lost]
 
 
 def cannot(plans: Iterable[Mapping[str, Any]]) -> dict[str, str]:
@@ -246,16 +246,17 @@ def choose(
     if len(layouts) == 1 and not lost:
         return Choice(layouts[0], ("by rule: nothing else is to be tried",))
     short = SHORT_SECONDS if short is None else short
-    found = _timed_once(built, layouts, short, tell) if measuring else _remembered(built, layouts)
+    found = _timed_once(built, layouts, short, tell) if measuring else _remembered(Remembered(built, layouts))
     if found is None:
         return Choice(layouts[0], ("by rule: nothing was measured",))
-    beside = losers(built) if measuring and lost else []
+    beside = losers(built, layouts[0]) if measuring and lost else []
     return Choice(found.layout, (*found.why, *(_timed_once(built, beside, short, tell).why if beside else ())))
 
 
 def _timed_once(built: Built, layouts: Sequence[Alone], short: float, tell: Callable[[str], None]) -> Choice:
     """The fastest of the layouts, measured if it is not remembered, and if a training is not short (seconds)."""
-    known = _remembered(built, layouts)
+    memory = Remembered(built, layouts)
+    known = _remembered(memory)
     if known is not None:
         return known
     tell(f"measuring {len(layouts)} way{'s' * (len(layouts) > 1)} to train this here; it is remembered")
@@ -265,12 +266,12 @@ def _timed_once(built: Built, layouts: Sequence[Alone], short: float, tell: Call
         return Choice(found[0].layout, (f"by rule: a training of {found[0].step_seconds * total:.1f} s is short",))
     best = min(found, key=lambda each: each.step_seconds)
     known = Choice(best.layout, tuple(map(str, found)))
-    Remembered(built, layouts).write(known._asdict())
+    memory.write(known._asdict())
     return known
 
 
-def _remembered(built: Built, layouts: Sequence[Alone]) -> Choice | None:
-    known = Remembered(built, layouts).read(Alone)
+def _remembered(memory: Remembered) -> Choice | None:
+    known = memory.read(Alone)
     return None if known is None else Choice(known["layout"], tuple(known["why"]))
 
 

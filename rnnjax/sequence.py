@@ -406,7 +406,7 @@ def input_part(source: Ready, item: jax.Array) -> jax.Array:
 
 def lookup_gradient(tokens: jax.Array, gradient: jax.Array, vocab: int) -> jax.Array:
     """Sum of `gradient` ``[..., width]`` over the places where each of `vocab` symbols stands: ``[vocab, width]``."""
-    tokens, gradient = tokens.reshape(-1), gradient.reshape(-1, gradient.shape[-1])
+    tokens, gradient = tokens.reshape(-1), as_rows(gradient)
     if vocab <= ONE_HOT_LIMIT:
         return jax.nn.one_hot(tokens, vocab, dtype=gradient.dtype, axis=0) @ gradient
     return jnp.zeros((vocab, gradient.shape[-1]), gradient.dtype).at[tokens].add(gradient)

@@ -415,12 +415,15 @@ class Trainer:
                 meter=jax.tree.map(jnp.add, member.meter, dataclasses.replace(meter, gradient_norm=norm)),
             )
 
-        going = member.status == RUNNING
-        if train.patience is not None:
-            going &= member.waited < train.patience
+        going = self.going(member.status, member.waited)
         # A branch, so that old arrays need not be kept beside the new ones; under vmap both are computed, one selected.
         after = jax.lax.cond(finite & going, moved, lambda _: member, gradients)
         return dataclasses.replace(after, status=jnp.where(finite, member.status, NON_FINITE))
+
+    def going(self, status: Any, waited: Any) -> Any:
+        """Whether members are trained further: not frozen, and not waiting too long for a better validation."""
+        going, patience = status == RUNNING, self.config.patience
+        return going if patience is None else going & (waited < patience)
 
     def move(
         self, rate: jax.Array, decay: jax.Array | None, path: Any, update: jax.Array, value: jax.Array

@@ -81,9 +81,9 @@ def test_an_executor_that_cannot_run_says_why(text):
     linear = small(text, model__cell="min_gru").built
     assert "associative" not in cannot(linear.plans())
     assert Alone(small=True, executor="fused") in alone(linear)  # the rules choose associative
-    assert [way.executor for way in losers(small(text).built)] == ["scan"]
+    assert [way.executor for way in losers(small(text).built, Alone())] == ["scan"]
     fixed = small(text, model__executor="scan").built
-    assert not any(way.executor for way in alone(fixed)) and not losers(fixed)
+    assert not any(way.executor for way in alone(fixed)) and not losers(fixed, Alone())
 
 
 def test_what_was_measured_is_remembered(text, hasty):
@@ -104,7 +104,7 @@ def test_a_short_training_is_not_worth_measuring(text, hasty, monkeypatch):
 def test_all_ways_compute_the_same(text):
     built = small(text, model__cell="min_gru", train__carry_state=True, task__order="stream").built
     ends = []
-    for layout in (*alone(built), *losers(built)):
+    for layout in (*alone(built), *losers(built, alone(built)[0])):
         programs = programs_of(built, layout)
         start, count, clear = np.int32(0), np.int32(5), np.bool_(True)
         ends.append(jax.device_get(programs.chunk(programs.first([3]), programs.data["train"], start, count, clear)))

@@ -197,11 +197,7 @@ def _backward(program: Program, residuals, gradients: Result):
     widths = cell.gate_widths("input")
     packed, rest = (None, {}) if stored is None else stored
     before = _states_before(program, operands.state, states)
-    if packed is None:
-        ready = projected(cell, operands.source)
-        packed, part = input_items(ready), partial(input_part, ready)
-    else:
-        part = lambda items: items  # noqa: E731
+    ready = projected(cell, operands.source) if packed is None else Projected(packed)
     shared = _differentiable(operands)
     transposed = {name: _transposed(cell, name, kernel) for name, kernel in operands.kernels.items()}
     of_state: dict[str, str] = {}
@@ -209,7 +205,7 @@ def _backward(program: Program, residuals, gradients: Result):
     def step(carry, item):
         d_state, d_shared = carry
         state, x, q, here, d_hidden = item
-        x = split(part(x), widths)
+        x = split(input_part(ready, x), widths)
         known = {
             name: {
                 **{
@@ -250,7 +246,7 @@ def _backward(program: Program, residuals, gradients: Result):
 
     d_hidden = masked_outputs(gradients.outputs, steps.mask)
     carry = (gradients.state, jax.tree.map(jnp.zeros_like, shared))
-    items = (before, packed, rest, steps, d_hidden)
+    items = (before, input_items(ready), rest, steps, d_hidden)
     (d_state, d_shared), (d_x, d_rest, emitted, d_values) = jax.lax.scan(
         step, carry, items, reverse=not program.reverse, unroll=program.unroll
     )

@@ -180,7 +180,7 @@ class Training:
             if rhythm.logs(step):
                 self._line(progress, seen, self.members[places])
             self._tell(seen, places)
-            going = self._going(seen)
+            going = self.programs.trainer.going(seen["status"], seen["waited"])
             last = step == until
             self._stopped, due = map(bool, greatest(bool(self._heard), time.monotonic() - self._saved > SAVE_SECONDS))
             fewer = not going.all() and narrowed(layout, self._width, int(going.sum())) < width
@@ -192,12 +192,6 @@ class Training:
                     self._save()
                 if last or fewer or self._stopped or not going.any():
                     return
-
-    def _going(self, seen: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Which members go on."""
-        patience = self.programs.trainer.config.patience
-        going = seen["status"] == RUNNING
-        return going if patience is None else going & (seen["waited"] < patience)
 
     def _merge(self, population: Member, places: np.ndarray, seen: Mapping[str, np.ndarray], going: np.ndarray) -> None:
         """Takes the population's members back into the batch; those that waited out are stopped."""
